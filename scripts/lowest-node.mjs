@@ -1,0 +1,42 @@
+// Packs the built package, installs it as a user would, with the lowest Node that it supports, and uses it there.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+
+const { engines, exports } = JSON.parse(readFileSync('package.json', 'utf8'))
+const lowest = engines.node.replace('>=', '')
+const folder = mkdtempSync(join(tmpdir(), 'reflex-bridge-lowest-'))
+const quiet = ['--no-audit', '--no-fund', '--loglevel=error']
+try {
+  const [{ filename }] = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
+  )
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
+  execFileSync('npm', ['install', ...quiet, `./${filename}`, `node@~${lowest}.0`], { cwd: folder, stdio: 'inherit' })
+  const bin = join(folder, 'node_modules', '.bin')
+  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
+  const run = (command, ...args) => execFileSync(join(bin, command), args, { cwd: folder, env, encoding: 'utf8' })
+
+  const version = run('node', '--version').trim()
+  if (!version.startsWith(`v${lowest}.`)) throw new Error(`expected Node ${lowest}, but found ${version}`)
+  for (const subpath of Object.keys(exports)) {
+    const name = join('reflex-bridge', subpath)
+    const names = run(
+      'node',
+      '--input-type=module',
+      '-e',
+      `console.log(Object.keys(await import('${name}')).length)`,
+    ).trim()
+    if (!(Number(names) > 0)) throw new Error(`${name} exports nothing`)
+    console.log(`ok   import '${name}' (${names} names) on Node ${version}`)
+  }
+  console.log(`ok   reflex-bridge --version: ${run('reflex-bridge', '--version').trim()}`)
+  const audit = JSON.parse(run('reflex-bridge', 'demo', '--orders', '5000', '--json').trim().split('\n').at(-1))
+  const [target] = audit.targets
+  if (target.delivered !== audit.committed || target.lost + target.duplicated + target.reordered > 0)
+    throw new Error(`the demo's audit: ${JSON.stringify(audit)}`)
+  console.log(`ok   reflex-bridge demo: ${audit.committed} committed, ${target.delivered} delivered`)
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}

@@ -1,0 +1,118 @@
+import type { Cursor } from './event.ts'
+import type { Backlog } from './stream.ts'
+
+/** Watches a run or a bridge. Every member is optional, synchronous and must not throw. */
+export interface Observer {
+  /** The stream is open at `cursor`, the one that was stored. */
+  opened?(at: { readonly name: string; readonly cursor: Cursor }): void
+  /** Since the last call so many events were handled and skipped, and the position is now `cursor`. Called after each batch at least. */
+  progress?(since: {
+    readonly cursor: Cursor
+    readonly handled: number
+    readonly skipped: number
+    readonly timestamp: number | undefined
+  }): void
+  /** The cursor is stored. */
+  saved?(cursor: Cursor): void
+  /** A destination had lost, or already held, what its checkpoint says otherwise; the text says what was done. */
+  repaired?(text: string): void
+  /** The run, or an attempt of a supervised one, failed. */
+  failed?(error: unknown): void
+  /** `supervise` starts again after `delayMs`. */
+  restarting?(after: { readonly delayMs: number; readonly failures: number }): void
+}
+
+/** A snapshot of a consumer or a bridge. */
+export interface Status {
+  /** The position reached; undefined before the stream was open. */
+  readonly position: Cursor | undefined
+  /** The position stored. */
+  readonly saved: Cursor | undefined
+  /** What follows the position; undefined where the source cannot tell. */
+  readonly backlog: Backlog | undefined
+  readonly handled: number
+  readonly skipped: number
+  /** Epoch in ms of the last event that was handled or skipped. */
+  readonly lastEventAt: number | undefined
+  /** The last failure; cleared by the next progress. */
+  readonly lastError: unknown
+  readonly restarts: number
+  /** What the destination was last repaired from. */
+  readonly repair: string | undefined
+}
+
+/** An observer that keeps a `Status`. */
+export interface StatusObserver extends Required<Observer> {
+  /** The state now; asks the source for the backlog, and rejects as the source does. */
+  status(options?: { signal?: AbortSignal | undefined }): Promise<Status>
+}
+
+/**
+ * Makes an observer that can be asked for a status.
+ *
+ * @example
+ * const observer = statusObserver(source)
+ * void run(spec, { observer, signal })
+ * console.log((await observer.status()).backlog)
+ */
+export function statusObserver(
+  source: { backlog?(after: Cursor, o?: { signal?: AbortSignal | undefined }): Promise<Backlog> } = {},
+): StatusObserver {
+  const state = {
+    position: undefined as Cursor | undefined,
+    saved: undefined as Cursor | undefined,
+    handled: 0,
+    skipped: 0,
+    lastEventAt: undefined as number | undefined,
+    lastError: undefined as unknown,
+    restarts: 0,
+    repair: undefined as string | undefined,
+  }
+  return {
+    opened: ({ cursor }) => {
+      state.position = cursor
+      state.saved = cursor
+    },
+    progress: ({ cursor, handled, skipped, timestamp }) => {
+      state.position = cursor
+      state.handled += handled
+      state.skipped += skipped
+      state.lastEventAt = timestamp ?? state.lastEventAt
+      if (handled > 0 || skipped > 0) state.lastError = undefined
+    },
+    saved: (cursor) => {
+      state.saved = cursor
+    },
+    repaired: (text) => {
+      state.repair = text
+    },
+    failed: (error) => {
+      state.lastError = error
+    },
+    restarting: () => {
+      state.restarts++
+    },
+    status: async (options) => ({
+      ...state,
+      backlog: state.position === undefined ? undefined : await source.backlog?.(state.position, options),
+    }),
+  }
+}
+
+/** Hands every call on to each of `observers`. */
+export function combineObservers(...observers: readonly (Observer | undefined)[]): Required<Observer> {
+  const each =
+    <K extends keyof Observer>(member: K) =>
+    (argument: never): void => {
+      for (const observer of observers)
+        (observer?.[member] as ((argument: never) => void) | undefined)?.call(observer, argument)
+    }
+  return {
+    opened: each('opened'),
+    progress: each('progress'),
+    saved: each('saved'),
+    repaired: each('repaired'),
+    failed: each('failed'),
+    restarting: each('restarting'),
+  }
+}

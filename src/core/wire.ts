@@ -1,0 +1,139 @@
+import { OptionError, ReflexError } from './errors.ts'
+import type { Event, Headers } from './event.ts'
+
+/**
+ * The names under which the parts of an event travel through a broker that has headers or fields; docs/wire.md is the
+ * table per broker. A header of an event that has one of these names is replaced when the event is appended.
+ */
+export const wireNames = {
+  /** `Source.name` of the log that the event was read from. */
+  source: 'reflex-source',
+  /** The event's id there. Together with the source's name it is the dedupe key. */
+  sourceId: 'reflex-source-id',
+  type: 'reflex-type',
+  foreignId: 'reflex-foreign-id',
+  /** RFC 3339, UTC, with µs. */
+  timestamp: 'reflex-timestamp',
+  /** Present, with the value `1`, if the payload is null where the broker itself could only say empty. */
+  null: 'reflex-null',
+} as const
+
+/** A header or field: name and value. */
+export type WireField = readonly [name: string, value: string]
+
+/** The parts of an event that are not its payload, in the order in which they travel. */
+export function encodeFields(event: Event, source: string): WireField[] {
+  const fields: WireField[] = [
+    [wireNames.source, source],
+    [wireNames.sourceId, event.id],
+    [wireNames.type, String(event.type)],
+    [wireNames.foreignId, event.foreignId],
+    [wireNames.timestamp, formatTimestamp(event.timestamp)],
+  ]
+  if (event.metadata === null) fields.push([wireNames.null, '1'])
+  for (const name in event.headers) {
+    if (reserved.has(name)) continue
+    const value = event.headers[name] as string | readonly string[]
+    if (typeof value === 'string') fields.push([name, value])
+    else for (const each of value) fields.push([name, each])
+  }
+  for (const [name, value] of fields) {
+    if (!name.isWellFormed() || !value.isWellFormed()) {
+      throw new ReflexError(
+        'EVENT_UNENCODABLE',
+        `event ${event.id}: the header or foreignId ${JSON.stringify(name)}: ${JSON.stringify(value)} is not well-formed Unicode and would be changed on the way`,
+        { retriable: false },
+      )
+    }
+  }
+  return fields
+}
+
+const reserved: ReadonlySet<string> = new Set(Object.values(wireNames))
+
+/** What `decodeFields` finds: an event without id and payload. */
+export interface DecodedFields extends Omit<Event, 'id' | 'metadata'> {
+  /** The payload is null, whatever the broker says. */
+  readonly isNull: boolean
+}
+
+/**
+ * The event that `encodeFields` took apart. The source's name and id stay in the headers. Undefined if the fields were not
+ * written by this package; throws on one that is wrong.
+ */
+export function decodeFields(fields: Iterable<WireField>): DecodedFields | undefined {
+  const own = new Map<string, string>()
+  const headers: Record<string, string | string[]> = {}
+  for (const [name, value] of fields) {
+    if (reserved.has(name)) own.set(name, value)
+    if (!reserved.has(name) || name === wireNames.source || name === wireNames.sourceId) addHeader(headers, name, value)
+  }
+  const type = own.get(wireNames.type)
+  const foreignId = own.get(wireNames.foreignId)
+  const timestamp = own.get(wireNames.timestamp)
+  if (type === undefined || foreignId === undefined || timestamp === undefined) return undefined
+  if (!/^-?\d{1,10}$/.test(type) || Number(type) !== (Number(type) | 0)) {
+    throw new RangeError(`${wireNames.type} must be a 32-bit integer, but is ${JSON.stringify(type)}`)
+  }
+  return {
+    type: Number(type),
+    foreignId,
+    timestamp: parseTimestamp(timestamp),
+    headers,
+    isNull: own.has(wireNames.null),
+  }
+}
+
+/** Adds a header to those that an adapter collects; a name that comes again gets an array. */
+export function addHeader(headers: Record<string, string | string[]>, name: string, value: string): void {
+  const there = Object.hasOwn(headers, name) ? headers[name] : undefined
+  if (there === undefined)
+    Object.defineProperty(headers, name, { value, enumerable: true, configurable: true, writable: true })
+  else if (typeof there === 'string') headers[name] = [there, value]
+  else there.push(value)
+}
+
+/** `2026-11-21T10:36:25.123456Z` of epoch ms with µs. Throws outside of the years 0 to 9999. */
+export function formatTimestamp(timestamp: number): string {
+  const micros = Math.round(timestamp * 1000)
+  const ms = Math.floor(micros / 1000)
+  if (!(ms >= -62_167_219_200_000 && ms <= 253_402_300_799_999)) {
+    throw new OptionError(`a timestamp must be epoch milliseconds in the years 0 to 9999, but is ${timestamp}`)
+  }
+  return `${new Date(ms).toISOString().slice(0, -1)}${String(micros - ms * 1000).padStart(3, '0')}Z`
+}
+
+/** Epoch ms with µs of an RFC 3339 timestamp; throws a RangeError on anything else. */
+export function parseTimestamp(text: string): number {
+  const [, second, fraction = '', zone] =
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? []
+  const ms = second === undefined ? Number.NaN : Date.parse(`${second}${zone}`)
+  if (Number.isNaN(ms))
+    throw new RangeError(`expected a timestamp like 2026-11-21T10:36:25.123456Z, but found ${JSON.stringify(text)}`)
+  return ms + Number(fraction.padEnd(6, '0').slice(0, 6)) / 1000
+}
+
+/**
+ * Text as a header that holds only visible ASCII and inner spaces: all else, and `%`, is percent-encoded as UTF-8. For
+ * brokers whose headers cannot carry every string (NATS trims values and refuses newlines and non-ASCII names).
+ */
+export function encodeHeaderText(text: string, { name = false }: { name?: boolean } = {}): string {
+  return text.replace(name ? /[^!-$&-9;-~]+/gu : /^ +| +$|[^ -$&-~]+/gu, (part) =>
+    Buffer.from(part, 'utf8').reduce(
+      (encoded, byte) => `${encoded}%${byte.toString(16).toUpperCase().padStart(2, '0')}`,
+      '',
+    ),
+  )
+}
+
+/** The inverse of `encodeHeaderText`. */
+export function decodeHeaderText(text: string): string {
+  return text.includes('%') ? decodeURIComponent(text) : text
+}
+
+/** All headers as pairs, one for each value. */
+export function headerPairs(headers: Headers): WireField[] {
+  return Object.entries(headers).flatMap(([name, value]) =>
+    typeof value === 'string' ? [[name, value] as const] : value.map((each) => [name, each] as const),
+  )
+}

@@ -1,0 +1,16 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
+
+const report = process.env['REFLEX_BRIDGE_TEST_REPORT']
+
+const config: ViteUserConfig = defineConfig({
+  ssr: { resolve: { conditions: ['reflex-bridge-source', 'node', 'module-sync'] } },
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+    globalSetup: ['test/servers.setup.ts'],
+  },
+})
+
+export default config
