@@ -6,7 +6,10 @@ import type { Cursor } from './event.ts'
 export function memoryCursors(): CursorStore {
   const stored = new Map<string, { readonly cursor: Cursor; readonly reset: boolean }>()
   return {
-    get: async (consumer) => stored.get(consumer)?.cursor ?? '',
+    get: async (consumer, { signal } = {}) => {
+      signal?.throwIfAborted()
+      return stored.get(consumer)?.cursor ?? ''
+    },
     set: async (consumer, cursor, expected) => {
       const { cursor: actual, reset } = stored.get(consumer) ?? { cursor: '', reset: false }
       if (actual !== expected && actual !== cursor) throw new CursorConflictError({ consumer, expected, actual, reset })

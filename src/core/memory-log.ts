@@ -52,8 +52,8 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
     grown = Promise.withResolvers()
   }
   const parse = (cursor: Cursor): number => {
+    if (cursor === '') return base
     const position = positionIn(name, cursor, String(generation))
-    if (position === '') return base
     if (!/^\d{1,15}$/.test(position)) throw new CursorInvalidError(name, { cursor, expected: 'a decimal position' })
     return Number(position)
   }
@@ -78,13 +78,17 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
     const opened = generation
     const end = toHead ? head() : Number.POSITIVE_INFINITY
     let position = fromHead ? head() : parse(after)
+    let anywhere = after === '' && !fromHead // "" is never trimmed: it is the earliest at the first read
     prove(position, opened)
     const closed = new AbortController()
 
     async function* batches(): AsyncGenerator<Batch> {
       if (fromHead) yield { events: [], cursor: String(position) }
-      while (position < end) {
+      for (;;) {
+        if (anywhere) position = Math.max(position, base)
+        if (position >= end) return
         prove(position, opened)
+        if (toHead) prove(end, opened) // a head that was lost is never reached
         if (position === head()) {
           await untilAborted(grown.promise, closed.signal)
           continue
@@ -92,6 +96,7 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
         const from = position - base
         const slice = entries.slice(from, Math.min(from + batchSize, end - base))
         position += slice.length
+        anywhere = false
         const whole = gaps === 0 && types === undefined
         const events = whole
           ? slice
@@ -106,13 +111,18 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
     source: {
       name,
       stream,
-      head: async () => String(head()),
-      backlog: async (after) => {
+      head: async ({ signal } = {}) => {
+        signal?.throwIfAborted()
+        return String(head())
+      },
+      backlog: async (after, { signal } = {}) => {
+        signal?.throwIfAborted()
         const position = parse(after)
         prove(position, generation)
         return { count: BigInt(entries.slice(position - base).filter(Boolean).length), unit: 'events' }
       },
-      at: async (timestamp) => {
+      at: async (timestamp, { signal } = {}) => {
+        signal?.throwIfAborted()
         const index = entries.findIndex((event) => event !== undefined && event.timestamp >= timestamp)
         return String(base + (index < 0 ? entries.length : index))
       },

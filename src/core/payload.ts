@@ -53,9 +53,16 @@ export const text: Payload<string, string> = {
 export function json<T>(): Payload<T, T> {
   return {
     encode: (value, label) => {
-      const encoded = JSON.stringify(value)
-      if (encoded === undefined) throw new PayloadError(label, 'a value that JSON can carry', `found ${typeof value}`)
-      return Buffer.from(encoded, 'utf8')
+      let encoded: string | undefined
+      let cause: unknown
+      try {
+        encoded = JSON.stringify(value)
+      } catch (error) {
+        cause = error
+      }
+      if (encoded !== undefined) return Buffer.from(encoded, 'utf8')
+      const found = cause === undefined ? `found ${typeof value}` : messageOf(cause)
+      throw new PayloadError(label, 'a value that JSON can carry', found, cause)
     },
     decode: (metadata, label) => read(metadata, label, 'JSON', (value) => JSON.parse(utf8.decode(value)) as T),
   }

@@ -78,6 +78,8 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   let opened: EventStream | undefined
   let saved: Cursor = ''
   let position: Cursor | undefined
+  let offered: Event | undefined // what the consumer was last given
+  let covered: Event | undefined // the same, when last nothing was outstanding
   let unknown: Cursor | undefined // a save whose outcome is not known
   let conflict = false
   let handled = 0
@@ -93,7 +95,10 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     observer.progress?.({ cursor: position, handled, skipped, timestamp })
     handled = 0
     skipped = 0
-    const cursor = savedCursor(consumer.settled?.() ?? position, opened?.incarnation)
+    const settled = consumer.settled?.()
+    if (settled === undefined) covered = offered
+    else if (settled === covered?.id) return // the position saved then may be further on, over what was skipped
+    const cursor = savedCursor(settled ?? position, opened?.incarnation)
     if (cursor === '' || cursor === saved) return
     const before = stage
     stage = 'commit'
@@ -140,8 +145,12 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
             (types === undefined || types.includes(event.type)) &&
             (consumer.filter === undefined || consumer.filter(event))
           ) {
+            offered = event
             const work: unknown = consumer.handle(event, context)
-            if (work !== undefined && isThenable(work)) await work
+            if (work !== undefined && isThenable(work)) {
+              await work
+              untilLook = 1 // beside an await, a look at the clock costs nothing
+            }
           } else passed++
         } catch (error) {
           if (ended || consumer.recover === undefined) throw error
@@ -150,9 +159,9 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
         done++
         if (--untilLook > 0) continue
         const now = clock.now()
-        untilLook = now - lookedAt < 1 ? STRIDE : 1
+        untilLook = isPast(now - lookedAt, 1) ? 1 : STRIDE
         lookedAt = now
-        if (now - savedAt < SAVE_EVERY_MS && now - yieldedAt < YIELD_EVERY_MS) continue
+        if (!isPast(now - savedAt, SAVE_EVERY_MS) && !isPast(now - yieldedAt, YIELD_EVERY_MS)) continue
         publish()
         await breathe(now)
       }
@@ -164,11 +173,12 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     }
     position = cursor
     await save()
+    if (isPast(savedAt - yieldedAt, YIELD_EVERY_MS)) await breathe(savedAt) // batches may all be empty
   }
 
   async function breathe(now: number): Promise<void> {
-    if (now - savedAt >= SAVE_EVERY_MS) await save()
-    if (now - yieldedAt < YIELD_EVERY_MS) return
+    if (isPast(now - savedAt, SAVE_EVERY_MS)) await save()
+    if (!isPast(now - yieldedAt, YIELD_EVERY_MS)) return
     await clock.yield()
     yieldedAt = clock.now()
   }
@@ -223,10 +233,9 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     end(signal?.reason)
   }
   const fail = (error: unknown): void => {
-    if (ended) return
     eventId = undefined
     note(error, 'handle')
-    end(error)
+    if (!ended) end(error)
   }
 
   async function stop(): Promise<void> {
@@ -291,6 +300,11 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   }
   if (!aborted) return { reason: 'head', cursor: saved }
   return { reason: 'aborted', cursor: saved, ...(lateError === undefined ? {} : { error: lateError }) }
+}
+
+/** A clock that was set back says nothing about how much time has passed: better once too often. */
+function isPast(elapsedMs: number, limitMs: number): boolean {
+  return elapsedMs >= limitMs || elapsedMs < 0
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -53,14 +53,15 @@ export interface Backlog {
 
 /**
  * Makes an `EventStream` of what produces batches and what closes it. `close` is called exactly once, also when the stream
- * was never read; it frees every resource (a generator's `finally` does not run if it was never started). A second
- * iteration throws; a read that is pending ends when the stream is closed, and rejects with the reason when `signal` aborts.
+ * was never read, and by itself when the stream ends, fails or is aborted; it frees every resource (a generator's `finally`
+ * does not run if it was never started). A second iteration throws; a read that is pending ends when the stream is closed,
+ * and rejects with the reason when `signal` aborts.
  *
  * @example eventStream(poll(connection), () => connection.end(), { signal })
  */
 export function eventStream(
   batches: AsyncIterable<Batch>,
-  close: () => void | Promise<void>,
+  close: () => void | PromiseLike<void>,
   { signal, incarnation }: { signal?: AbortSignal | undefined; incarnation?: string | undefined } = {},
 ): EventStream {
   let iterator: AsyncIterator<Batch> | undefined
@@ -71,18 +72,24 @@ export function eventStream(
     closing ??= (async () => {
       signal?.removeEventListener('abort', onAbort)
       pending?.resolve({ done: true, value: undefined })
+      const reading = pending !== undefined
       try {
         await close()
       } finally {
-        // Not awaited: a generator that is suspended in a read returns only when that read ends.
-        iterator?.return?.()?.then(undefined, () => {})
+        const returned = iterator?.return?.()
+        // A generator that is suspended in a read returns only when that read ends.
+        if (reading) returned?.catch(() => {})
+        else await returned
       }
     })()
     return closing
   }
+  const closeItself = (): void => {
+    closeOnce().catch(() => {}) // whoever disposes of the stream gets this error
+  }
   const onAbort = (): void => {
     pending?.reject(signal?.reason)
-    closeOnce().catch(() => {}) // whoever disposes of the stream gets this error
+    closeItself()
   }
   signal?.addEventListener('abort', onAbort, { once: true })
   if (signal?.aborted) onAbort()
@@ -98,10 +105,12 @@ export function eventStream(
     iterator.next().then(
       (result) => {
         pending = undefined
+        if (result.done) closeItself()
         read.resolve(result)
       },
       (error) => {
         pending = undefined
+        closeItself()
         read.reject(error)
       },
     )

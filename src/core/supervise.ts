@@ -56,8 +56,9 @@ export async function supervise<T extends Ended>(
   for (;;) {
     let progress = false
     const watch: Observer = {
-      progress: ({ handled, skipped }) => {
-        progress ||= handled > 0 || skipped > 0
+      // Not what was handled: where nothing can be saved, the same events are handled in each attempt.
+      saved: () => {
+        progress = true
       },
     }
     let error: unknown
@@ -70,7 +71,8 @@ export async function supervise<T extends Ended>(
     } catch (thrown) {
       error = thrown
     }
-    if (signal?.aborted || !isRetriable(error)) throw error
+    if (!isRetriable(error)) throw error
+    if (signal?.aborted) return { reason: 'aborted', error }
     let delayMs = 0
     if (wasReset(error)) {
       failures = 0

@@ -95,12 +95,13 @@ export function addHeader(headers: Record<string, string | string[]>, name: stri
 
 /** `2026-11-21T10:36:25.123456Z` of epoch ms with µs. Throws outside of the years 0 to 9999. */
 export function formatTimestamp(timestamp: number): string {
-  const micros = Math.round(timestamp * 1000)
-  const ms = Math.floor(micros / 1000)
+  // In parts: as a whole number of µs, times after 2255 would exceed what a double can count.
+  const fraction = Math.round((timestamp - Math.floor(timestamp)) * 1000)
+  const ms = Math.floor(timestamp) + (fraction === 1000 ? 1 : 0)
   if (!(ms >= -62_167_219_200_000 && ms <= 253_402_300_799_999)) {
     throw new OptionError(`a timestamp must be epoch milliseconds in the years 0 to 9999, but is ${timestamp}`)
   }
-  return `${new Date(ms).toISOString().slice(0, -1)}${String(micros - ms * 1000).padStart(3, '0')}Z`
+  return `${new Date(ms).toISOString().slice(0, -1)}${String(fraction % 1000).padStart(3, '0')}Z`
 }
 
 /** Epoch ms with µs of an RFC 3339 timestamp; throws a RangeError on anything else. */

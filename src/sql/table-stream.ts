@@ -6,8 +6,11 @@ import type { Wakeups } from './wakeups.ts'
 
 /** One connection's view of an event table. Every call reads in a snapshot of its own. */
 export interface TableReader extends AsyncDisposable {
-  /** The first `limit` rows with `id >= from`, in the order of their ids. */
-  page(from: bigint, limit: number): Promise<readonly Event[]>
+  /**
+   * The first `limit` rows with `id >= from`, in the order of their ids. May end earlier where the payloads exceed
+   * `maxBytes`, but not before the second row.
+   */
+  page(from: bigint, limit: number, maxBytes: number): Promise<readonly Event[]>
   /** The newest id; 0 if there is no row. */
   newest(): Promise<bigint>
   /**
@@ -63,7 +66,7 @@ export async function tableStream(
     const newest = await table.newest()
     const cursor = String(position)
     if (position > newest) throw new CursorAheadError(name, { cursor, reason: 'beyond', found: String(newest) })
-    const [earliest] = await table.page(0n, 1)
+    const [earliest] = await table.page(0n, 1, batchBytes)
     throw new CursorTrimmedError(name, { cursor, ...(earliest === undefined ? {} : { earliest: earliest.id }) })
   }
 
@@ -73,9 +76,9 @@ export async function tableStream(
     if (toHead) end = newest
     if (fromHead) {
       // Whoever has been given an id up to this one has committed it, or never will, before anything after it is read.
-      if (newest > 0n) await table.settleWriters(ended)
+      await table.settleWriters(ended)
       position = newest
-    } else await prove(...((await table.page(position, 1)) as [Event?]))
+    } else await prove((await table.page(position, 1, batchBytes))[0])
   } catch (error) {
     await table[Symbol.asyncDispose]()
     throw error
@@ -88,37 +91,24 @@ export async function tableStream(
     let pause = pollMs.min
     while (end === undefined || position < end) {
       const woken = wakeups.count() // before the query: a commit in between is not missed
-      const rows = await table.page(position, limit + 1)
-      await prove(rows[0])
-      const events: Event[] = []
-      let last = position
-      let bytes = 0
-      let gap = false
-      for (const event of rows) {
-        const id = BigInt(event.id)
-        if (id <= position) continue
-        if (end !== undefined && id > end) break
-        gap = id !== last + 1n && id > decided
-        if (gap) break
-        last = id
-        bytes += event.metadata?.length ?? 0
-        if (types === undefined || types.includes(event.type)) events.push(event)
-      }
-      const passed = last - position
-      if (passed > 0n) {
-        position = last
+      const page = await table.page(position, position === 0n ? limit : limit + 1, batchBytes)
+      await prove(page[0])
+      const rows = rowsAfter(page, position, end)
+      const count = countBeforeGap(rows, position, decided)
+      if (count > 0) {
+        const passed = count === rows.length ? rows : rows.slice(0, count)
+        position = idOf(passed, count - 1)
+        const events = types === undefined ? passed : passed.filter(({ type }) => types.includes(type))
         yield { events, cursor: String(position) }
         // The next page is as large as rows of this size allow.
-        limit = Math.max(
-          1,
-          Math.min(batchSize, limit * 10, Math.floor(batchBytes / Math.max(1, bytes / Number(passed)))),
-        )
+        const bytes = passed.reduce((sum, { metadata }) => sum + (metadata?.length ?? 0), 0)
+        limit = Math.max(1, Math.min(batchSize, limit * 10, Math.floor((batchBytes * count) / Math.max(1, bytes))))
       }
-      if (gap) {
+      if (count < rows.length) {
         const newest = await table.newest()
         await table.settleWriters(ended)
         decided = newest
-      } else if (passed > 0n) pause = pollMs.min
+      } else if (count > 0) pause = pollMs.min
       else if (end !== undefined)
         return // the rows up to the head have been deleted since
       else {
@@ -134,11 +124,39 @@ export async function tableStream(
   return eventStream(batches(), close, { signal })
 }
 
+function idOf(rows: readonly Event[], index: number): bigint {
+  return BigInt((rows[index] as Event).id)
+}
+
+/** The rows after `position`, and not after `end`. */
+function rowsAfter(page: readonly Event[], position: bigint, end: bigint | undefined): readonly Event[] {
+  const from = page.length > 0 && idOf(page, 0) <= position ? 1 : 0
+  let to = page.length
+  if (end !== undefined) while (to > from && idOf(page, to - 1) > end) to--
+  return page.slice(from, to)
+}
+
+/** How many of `rows` follow `position` without an id missing that is not decided yet. */
+function countBeforeGap(rows: readonly Event[], position: bigint, decided: bigint): number {
+  if (rows.length === 0) return 0
+  const last = idOf(rows, rows.length - 1)
+  if (last <= decided || last - position === BigInt(rows.length)) return rows.length
+  let expected = position + 1n
+  const gap = rows.findIndex(({ id }) => {
+    const found = BigInt(id)
+    if (found !== expected && found - 1n > decided) return true
+    expected = found + 1n
+    return false
+  })
+  return gap < 0 ? rows.length : gap
+}
+
 /** The id in a cursor of an event table; `""` is 0, before the first row. */
 export function parseTableCursor(name: string, cursor: Cursor): bigint {
   if (cursor === '') return 0n
-  if (!/^(0|[1-9]\d{0,18})$/.test(cursor))
+  if (!/^(0|[1-9]\d{0,18})$/.test(cursor)) {
     throw new CursorInvalidError(name, { cursor, expected: 'the decimal id of a row, or "0"' })
+  }
   return BigInt(cursor)
 }
 

@@ -21,16 +21,20 @@ export function createWakeups(): Wakeups {
     },
     count: () => count,
     wait: async (since, ms, { clock, signal }) => {
+      signal.throwIfAborted()
       if (count !== since) return
-      const woken = new AbortController()
-      const wake = (): void => woken.abort()
+      const ended = new AbortController()
+      const wake = (): void => ended.abort()
       waiting.add(wake)
+      signal.addEventListener('abort', wake, { once: true })
       try {
-        await clock.sleep(ms, AbortSignal.any([signal, woken.signal]))
+        await clock.sleep(ms, ended.signal)
       } catch (error) {
-        if (!woken.signal.aborted) throw error
+        signal.throwIfAborted()
+        if (!ended.signal.aborted) throw error
       } finally {
         waiting.delete(wake)
+        signal.removeEventListener('abort', wake)
       }
     },
   }

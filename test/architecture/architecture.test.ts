@@ -28,7 +28,7 @@ const mayUse: Record<string, readonly string[]> = {
   core: ['node:timers/promises'],
   testing: ['testcontainers', 'fast-check'],
   service: ['yaml', 'zod', 'pino', 'ioredis', 'mysql2', 'mysql2/promise'],
-  cli: ['commander', 'pino', 'yaml', 'zod'],
+  cli: ['commander', 'pino', 'yaml', 'zod', 'ioredis', 'mysql2/promise'],
 }
 
 function importsOf(file: string): { specifier: string; dynamic: boolean }[] {

@@ -1,0 +1,43 @@
+import type { TableDescription } from './describe-table.ts'
+import { type GapProof, GapProofError } from './gap-proof.ts'
+import { type BarrierMode, lockBarrier } from './lock-barrier.ts'
+import { metadataLockInfo } from './metadata-lock-info.ts'
+import { metadataLocks } from './metadata-locks.ts'
+import type { OwnConnection } from './own-connection.ts'
+import { whyReplicated } from './replication.ts'
+
+/** The best proof that the server and the account allow. */
+export interface ChosenProof {
+  readonly proof: GapProof
+  /** Why it is not a better one; undefined if it is the best. */
+  readonly instead: string | undefined
+}
+
+/**
+ * The ladder: the metadata locks (MySQL), or the plugin that shows them (MariaDB), which no writer notices; then a table
+ * lock. Throws `GapProofError`.
+ */
+export async function chooseProof(
+  connection: OwnConnection,
+  description: TableDescription,
+  barrier: BarrierMode,
+): Promise<ChosenProof> {
+  const grants = grantsFor(description)
+  const replicated = await whyReplicated(connection, description)
+  if (replicated !== undefined) {
+    throw new GapProofError(description, [replicated.why], replicated.denied === undefined ? [] : grants)
+  }
+  const best = await (description.kind === 'mysql' ? metadataLocks : metadataLockInfo)(connection, description)
+  if (typeof best !== 'string') return { proof: best, instead: undefined }
+  const other = await lockBarrier(connection, description, barrier)
+  if (typeof other !== 'string') return { proof: other, instead: best }
+  throw new GapProofError(description, [best, other], grants)
+}
+
+/** The statements that allow the best proof. */
+export function grantsFor({ kind, account, database }: TableDescription): readonly string[] {
+  const lock = `GRANT SELECT, LOCK TABLES ON \`${database.replaceAll('`', '``')}\`.* TO ${account}`
+  return kind === 'mysql'
+    ? [`GRANT SELECT ON performance_schema.* TO ${account}`, `GRANT PROCESS ON *.* TO ${account}`, lock]
+    : ["INSTALL SONAME 'metadata_lock_info'", `GRANT SLAVE MONITOR ON *.* TO ${account}`]
+}

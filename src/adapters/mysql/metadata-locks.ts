@@ -1,0 +1,117 @@
+import { ReflexError } from '../../core/errors.ts'
+import type { TableDescription } from './describe-table.ts'
+import type { GapProof } from './gap-proof.ts'
+import { isDenied } from './mysql-error.ts'
+import { olderTransactions } from './older-transactions.ts'
+import type { OwnConnection } from './own-connection.ts'
+
+/** The types of lock that permit writing to a table. */
+const WRITING = ['SHARED_WRITE', 'SHARED_WRITE_LOW_PRIO', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE']
+
+/** What decides whether `metadata_locks` shows every lock. */
+interface Instrumentation {
+  /** Why it does not; undefined where it does for every transaction that begins now. */
+  readonly off: string | undefined
+  /** Locks that it had no room for, since the server was started. */
+  readonly lost: string
+  /** Whether a transaction was ever prepared by XA. */
+  readonly xa: boolean
+}
+
+/**
+ * The proof by MySQL's `performance_schema.metadata_locks`, or why it cannot be had.
+ *
+ * A transaction holds its lock on the table from before it is given an id until after its rows are visible. A lock is
+ * known by its owner's thread and event and by its instance, since a pooled thread goes on with its next transaction.
+ */
+export async function metadataLocks(
+  connection: OwnConnection,
+  description: TableDescription,
+): Promise<GapProof | string> {
+  const { lockKey, table } = description
+  let state: Instrumentation
+  try {
+    state = await instrumentation(connection)
+  } catch (error) {
+    if (isDenied(error)) return 'performance_schema is not readable'
+    throw error
+  }
+  if (state.off !== undefined) return state.off
+  const older = await olderTransactions(connection, description)
+  if (typeof older === 'string') return older
+
+  const held = `select owner_thread_id, owner_event_id, object_instance_begin, lock_type from performance_schema.metadata_locks
+    where object_type = 'TABLE' and object_schema = ? and object_name = ? and lock_status = 'GRANTED'
+      and lock_type in (${WRITING.map((each) => `'${each}'`).join(', ')})`
+  const locks = async (): Promise<Map<string, string>> => {
+    const rows = await connection.rows(held, lockKey)
+    return new Map(
+      rows.map(([thread, event, instance, type]) => [
+        `${thread} ${event} ${instance}`,
+        `thread ${thread}, which holds ${type} on ${table}`,
+      ]),
+    )
+  }
+
+  let settled: string | undefined // of `lost`, when all older transactions were over
+  return {
+    kind: 'metadata-locks',
+    settle: async (wait) => {
+      for (;;) {
+        const { lost, xa } = state
+        if (settled !== lost) {
+          await older(wait)
+          settled = lost
+        }
+        // XA PREPARE moves a lock to another owner: it is copied, then let go. So a second look finds a copy that the first
+        // one has missed, and a second round waits for the copies. XA COMMIT lets go of a copy when all is committed.
+        for (let round = 1; round <= (xa ? 2 : 1); round++) {
+          const first = await locks()
+          if (xa) for (const [lock, holder] of await locks()) first.set(lock, holder)
+          await wait(async () => {
+            if (first.size === 0) return undefined
+            const now = await locks()
+            for (const lock of first.keys()) if (!now.has(lock)) first.delete(lock)
+            return first.values().next().value
+          })
+        }
+        state = await instrumentation(connection)
+        if (state.off !== undefined) {
+          throw new ReflexError(
+            'GAP_PROOF_LOST',
+            `${description.name}: ${state.off}, and was not when this stream was opened: start again`,
+          )
+        }
+        if (state.lost === lost && state.xa === xa) return
+      }
+    },
+  }
+}
+
+async function instrumentation(connection: OwnConnection): Promise<Instrumentation> {
+  const [status = [], instruments, consumers] = await connection.script(
+    `show global status where variable_name in ('Com_xa_prepare', 'Performance_schema_metadata_lock_lost',
+      'Performance_schema_thread_instances_lost', 'Performance_schema_thread_classes_lost')`,
+    "select enabled from performance_schema.setup_instruments where name = 'wait/lock/metadata/sql/mdl'",
+    "select enabled from performance_schema.setup_consumers where name = 'global_instrumentation'",
+  )
+  const counters = new Map(status.map(([name, value]) => [String(name).toLowerCase(), String(value)]))
+  const threadsLost = ['performance_schema_thread_instances_lost', 'performance_schema_thread_classes_lost'].some(
+    (each) => counters.get(each) !== '0',
+  )
+  return {
+    off: !isOn(instruments)
+      ? 'the instrument wait/lock/metadata/sql/mdl is off'
+      : !isOn(consumers)
+        ? 'the consumer global_instrumentation is off'
+        : threadsLost
+          ? 'performance_schema has no room for all threads (Performance_schema_thread_instances_lost)'
+          : undefined,
+    lost: counters.get('performance_schema_metadata_lock_lost') ?? '',
+    xa: counters.get('com_xa_prepare') !== '0',
+  }
+}
+
+function isOn(rows: readonly (readonly unknown[])[] | undefined): boolean {
+  return rows?.[0]?.[0] === 'YES'
+}

@@ -1,0 +1,42 @@
+import { ReflexError } from '../../core/errors.ts'
+
+/** Table, column, database or routine access denied; a privilege of the server is needed. */
+const DENIED = [1044, 1142, 1143, 1227, 1370]
+const LOCK_WAIT_TIMEOUT = 1205
+
+/** True if the account lacks a privilege. */
+export function isDenied(error: unknown): boolean {
+  return DENIED.includes(errnoOf(error))
+}
+
+/** True if a lock was not granted within `lock_wait_timeout`. */
+export function isLockTimeout(error: unknown): boolean {
+  return errnoOf(error) === LOCK_WAIT_TIMEOUT
+}
+
+/** An error of mysql2 as one that says what to do; every other value as it is. `name` is the log or table that was used. */
+export function explainMysql(error: unknown, name: string): unknown {
+  const explained = (code: string, advice: string, retriable = false): ReflexError =>
+    new ReflexError(code, `${name}: ${(error as Error).message}: ${advice}`, { cause: error, retriable })
+  switch (errnoOf(error)) {
+    case 1045:
+    case 1698:
+      return explained('MYSQL_DENIED', 'check the user and the password')
+    case 1049:
+      return explained('DATABASE_MISSING', 'create it, or check the option database')
+    case 1054:
+    case 1364:
+      return explained('TABLE_LAYOUT', 'the table has other columns: compare it with what createTable() makes')
+    case 1146:
+      return explained('TABLE_MISSING', 'create it with createTable()')
+    case 1290:
+    case 1836:
+      return explained('MYSQL_READONLY', 'the server takes no writes: it is read-only, or a replica', true)
+    default:
+      return isDenied(error) ? explained('MYSQL_DENIED', 'grant the privilege to this account') : error
+  }
+}
+
+function errnoOf(error: unknown): number {
+  return Number((error as { errno?: unknown } | null)?.errno)
+}

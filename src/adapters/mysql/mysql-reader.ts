@@ -1,0 +1,108 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Event } from '../../core/event.ts'
+import type { TableReader } from '../../sql/table-stream.ts'
+import { type ChosenProof, chooseProof } from './choose-proof.ts'
+import { createDecoder, eventColumns } from './decode-row.ts'
+import { describeTable, type TableDescription } from './describe-table.ts'
+import type { BarrierMode } from './lock-barrier.ts'
+import { explainMysql, isLockTimeout } from './mysql-error.ts'
+import type { CorePool } from './mysql-pool.ts'
+import { type OwnConnection, openConnection } from './own-connection.ts'
+import { type Blocked, createWait } from './wait.ts'
+
+/** Where an event table is, and how it is read. */
+export interface EventTable {
+  readonly name: string
+  readonly pool: CorePool
+  readonly table: string
+  readonly barrier: BarrierMode
+  readonly clock: Clock
+  readonly onBlocked: ((blocked: Blocked) => void) | undefined
+}
+
+/** A view of an event table through a connection of its own. */
+export interface MysqlReader extends TableReader {
+  readonly description: TableDescription
+  readonly chosen: ChosenProof
+  /** Runs a query of one value; waits while the table is locked. */
+  value(sql: string): Promise<unknown>
+}
+
+/** Opens a reader. Throws `GapProofError` where a late commit could be lost. */
+export async function openReader(at: EventTable, signal: AbortSignal | undefined): Promise<MysqlReader> {
+  const { name, pool, table, barrier, clock, onBlocked } = at
+  const explain = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } catch (error) {
+      throw signal?.aborted ? error : explainMysql(error, name)
+    }
+  }
+  const connection = await explain(() => openConnection(name, pool, signal))
+  const wait = (): ReturnType<typeof createWait> => createWait(name, { clock, signal, onBlocked })
+
+  /** A reading statement waits for a table lock, or for ALTER TABLE. */
+  const read = <T>(work: () => Promise<T>): Promise<T> =>
+    explain(async () => {
+      let result: { readonly value: T } | undefined
+      await wait()(async () => {
+        try {
+          result = { value: await work() }
+          return undefined
+        } catch (error) {
+          if (isLockTimeout(error)) return `a lock on ${table} that nobody can read under (LOCK TABLES or ALTER TABLE)`
+          throw error
+        }
+      })
+      return (result as { readonly value: T }).value
+    })
+
+  try {
+    const { description, chosen } = await explain(async () => {
+      const described = await describeTable(connection, name, table)
+      return { description: described, chosen: await chooseProof(connection, described, barrier) }
+    })
+    const decode = createDecoder(name)
+    const select = `select ${eventColumns(description.columns)} from \`${table}\` where id >= `
+    const value = (sql: string): Promise<unknown> => read(async () => (await connection.rows(sql))[0]?.[0])
+
+    return {
+      description,
+      chosen,
+      value,
+      page: (from, limit, maxBytes) =>
+        read(async () => {
+          const events: Event[] = []
+          let bytes = 0
+          await connection.forEachRow(`${select}${from} order by id limit ${limit}`, (row) => {
+            if (bytes > maxBytes && events.length > 1) return
+            const event = decode(row)
+            events.push(event)
+            bytes += event.metadata?.length ?? 0
+          })
+          return events
+        }),
+      newest: async () => BigInt(((await value(`select max(id) from \`${table}\``)) as string | null) ?? 0),
+      settleWriters: () => explain(() => chosen.proof.settle(wait())),
+      [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+    }
+  } catch (error) {
+    await connection[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Runs `work` on a connection that is opened for it. */
+export async function withConnection<T>(
+  name: string,
+  pool: CorePool,
+  signal: AbortSignal | undefined,
+  work: (connection: OwnConnection) => Promise<T>,
+): Promise<T> {
+  try {
+    await using connection = await openConnection(name, pool, signal)
+    return await work(connection)
+  } catch (error) {
+    throw signal?.aborted ? error : explainMysql(error, name)
+  }
+}

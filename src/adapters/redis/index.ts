@@ -1,0 +1,5 @@
+export type { DecodeEntry, RedisEntry } from './codec.ts'
+export { type RedisClient, type RedisClientOptions, redisFailFast } from './redis-client.ts'
+export { type RedisCursorsOptions, redisCursors } from './redis-cursors.ts'
+export { type RedisSinkOptions, redisSink } from './redis-sink.ts'
+export { type RedisStreamOptions, redisStream } from './redis-stream.ts'

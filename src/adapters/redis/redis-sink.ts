@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto'
+import { untilAborted } from '../../core/abort.ts'
+import { FencedError, OptionError, ReflexError } from '../../core/errors.ts'
+import type { Cursor, Event } from '../../core/event.ts'
+import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { encodeEntry } from './codec.ts'
+import { compareIds } from './entry-id.ts'
+import { packEntries } from './pack-entries.ts'
+import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
+import { connectRedis, type RedisConnection } from './redis-connection.ts'
+import { type FoundMark, formatMark, parseMark, type RouteTail, resume } from './route-tail.ts'
+import { appendBatch, openRoute } from './sink-scripts.ts'
+import { findSourceEntries } from './source-entries.ts'
+
+/** Options of `redisSink`. */
+export interface RedisSinkOptions {
+  /** The stream's key; made with the first entry. */
+  readonly key: string
+  /**
+   * `auto`: Redis gives the entries their ids, and the key may be shared with other routes and writers. `source`: the entry of
+   * event 7 has the id `7-0`, so that a position in the table is a position in the stream: only for a source whose ids are
+   * integers from 1 on, and for a key that no one else writes to; anything else is refused. Default: `auto`.
+   */
+  readonly ids?: 'auto' | 'source' | undefined
+  /**
+   * If Redis has lost more events than this, opening is refused instead of refilling them. It is also how many entries are
+   * looked at where the checkpoint in Redis has been lost. Default: 100,000.
+   */
+  readonly maxRefill?: number | undefined
+}
+
+/**
+ * A Redis stream as a destination that gets every event once. Each batch is one Lua call, which appends the entries and sets the
+ * route's checkpoint, a hash beside the stream (`reflex:{<key>}:<route>`), if this is still the route's writer. So a crash loses
+ * or keeps both, an append of unknown outcome is found out by the next `open`, and a writer that has been replaced can append nothing.
+ *
+ * What a crash of Redis has lost is refilled from the source (how much that can be is up to `appendfsync`). Trimming is retention,
+ * not loss; deleting the key is loss. Docs/wire.md has the fields of an entry. Redis 7.0 or newer; run it with `noeviction`.
+ *
+ * @example redisSink(new Redis(url, { ...redisFailFast }), { key: 'orders' })
+ */
+export function redisSink(redis: RedisClient, options: RedisSinkOptions): Sink {
+  checkRedisClient(redis)
+  const key = prefixedKey(redis, options.key)
+  const { ids = 'auto', maxRefill = 100_000 } = options
+  const log = `redis:${key}`
+  if (ids !== 'auto' && ids !== 'source')
+    throw new OptionError(`${log}: ids must be "auto" or "source", but is ${JSON.stringify(ids)}`)
+  if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
+    throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
+
+  return {
+    name: log,
+    open: async ({ route, source, saved, signal }) => {
+      const connection = await connectRedis(redis, { log, name: 'reflex-sink', signal })
+      try {
+        const opening = openWriter(connection, { log, key, ids, maxRefill, route, source, saved })
+        return await untilAborted(opening, signal)
+      } catch (error) {
+        await connection[Symbol.asyncDispose]()
+        throw error
+      }
+    },
+  }
+}
+
+interface WriterOptions extends Required<{ [K in keyof RedisSinkOptions]: NonNullable<RedisSinkOptions[K]> }> {
+  readonly log: string
+  readonly route: string
+  readonly source: string
+  readonly saved: Checkpoint | undefined
+}
+
+async function openWriter(connection: RedisConnection, options: WriterOptions): Promise<SinkWriter> {
+  const { log, key, ids, maxRefill, route, source, saved } = options
+  const keys = [key, checkpointKey(key, route)]
+  const writer = randomUUID()
+  const where = `${log}, route ${route}`
+  const mark = saved === undefined ? undefined : parseMark(route, saved)
+
+  const tail = parseTail(where, source, await openRoute.call(connection, keys, [writer]))
+  const resumption = await resume(where, mark, tail, {
+    maxRefill,
+    entriesOfSource: (upTo) => findSourceEntries(connection, { log, key, source, mark: upTo, limit: maxRefill }),
+  })
+  if (ids === 'source' && resumption.id !== tail.last) throw foreign(where, tail.last)
+
+  let { id, count } = resumption
+  let cursor = tail.found?.cursor ?? ''
+  let added = String(tail.added)
+  const skip = new Set(resumption.skip)
+  let failure: { readonly error: unknown } | undefined
+
+  async function appendOnce(events: readonly Event[], next: Cursor): Promise<Mark> {
+    const fresh = skip.size === 0 ? events : events.filter((event) => !skip.delete(event.id))
+    let last = id
+    const entries = fresh.map((event) => {
+      if (ids === 'auto') return encodeEntry(event, source, '*')
+      last = entryIdAfter(last, event, where)
+      return encodeEntry(event, source, last)
+    })
+    const counted = count + BigInt(events.length)
+    const [outcome, ...found] = await appendBatch.call(connection, keys, [
+      ...[writer, cursor, next, String(counted), id, added, ids === 'source' ? '1' : '', source],
+      skip.size === 0 ? '' : JSON.stringify([...skip]),
+      ...packEntries(entries),
+    ])
+    if (outcome !== 'ok') throw refused(where, outcome, found)
+    cursor = next
+    count = counted
+    id = found[0] as string
+    added = found[1] as string
+    return formatMark({ id, count })
+  }
+
+  return {
+    resumeFrom: resumption.resumeFrom,
+    ...(resumption.repair === undefined ? {} : { repair: resumption.repair }),
+    append: async (events, next) => {
+      if (failure !== undefined) throw failure.error
+      try {
+        return await appendOnce(events, next)
+      } catch (error) {
+        failure = { error } // what has happened in Redis is for the next open to find out
+        throw error
+      }
+    },
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  }
+}
+
+/** In the same slot of a cluster as the stream: if its key has a hash tag, so has this one. */
+export function checkpointKey(key: string, route: string): string {
+  const tag = /^[^{]*\{([^}]+)\}/.exec(key)?.[1]
+  return tag === undefined ? `reflex:{${key}}:${route}` : `reflex:{${tag}}:${key}:${route}`
+}
+
+function parseTail(where: string, source: string, reply: readonly (string | null)[]): RouteTail {
+  const [cursor, id, count, added, foundSource, skip, entryIsThere, ...state] = reply
+  const [length, allAdded, last, first] = state as [string, string, string, string]
+  if (foundSource !== null && foundSource !== source) {
+    throw new OptionError(
+      `${where}: its checkpoint was written from the source ${foundSource}, not ${source}, so that its cursor means nothing here: give the bridge another name`,
+    )
+  }
+  const found: FoundMark | undefined =
+    typeof cursor !== 'string' || typeof id !== 'string'
+      ? undefined
+      : {
+          cursor,
+          id,
+          count: BigInt(count ?? 0),
+          added: BigInt(added ?? 0),
+          entryIsThere: entryIsThere === '1',
+          skip: new Set(skip ? (JSON.parse(skip) as string[]) : []),
+        }
+  return { found, length: BigInt(length), added: BigInt(allAdded), last, first }
+}
+
+/** The entry id of an event whose id is its position. */
+function entryIdAfter(last: string, { id }: Event, where: string): string {
+  if (!/^[1-9]\d{0,19}$/.test(id) || BigInt(id) >= 2n ** 64n) {
+    throw new OptionError(
+      `${where}: with ids: 'source' the events must have integer ids from 1 on, but one has ${JSON.stringify(id)}: use ids: 'auto'`,
+    )
+  }
+  const next = `${id}-0`
+  if (compareIds(next, last) > 0) return next
+  throw new OptionError(
+    `${where}: with ids: 'source' the ids of events must rise, but event ${id} follows the entry ${last}: use ids: 'auto', or another key`,
+  )
+}
+
+function foreign(where: string, last: string): ReflexError {
+  return new ReflexError(
+    'SINK_KEY_SHARED',
+    `${where}: with ids: 'source' no one else may write to the key, but its newest entry, ${last}, is not of this route: use ids: 'auto', or another key`,
+    { retriable: false },
+  )
+}
+
+function refused(
+  where: string,
+  outcome: string | null | undefined,
+  [last, added]: readonly (string | null)[],
+): ReflexError {
+  switch (outcome) {
+    case 'fenced':
+      return new FencedError(`${where}: another writer has taken this route over; nothing was appended`)
+    case 'foreign':
+      return foreign(where, last ?? '')
+    case 'full':
+      return new ReflexError(
+        'SINK_KEY_FULL',
+        `${where}: the newest entry is ${last}, so that Redis has no ids left for more: use another key`,
+        { retriable: false },
+      )
+    default:
+      // gone, changed, lost
+      return new ReflexError(
+        'SINK_TAIL_CHANGED',
+        `${where}: its checkpoint or its entries were deleted, evicted or rolled back since the last append (${[outcome, last, added].filter(Boolean).join(' ')}); nothing was appended. Opening it again finds out what is lost.`,
+      )
+  }
+}

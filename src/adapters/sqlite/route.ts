@@ -1,0 +1,106 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { CursorInvalidError, OptionError, ReflexError } from '../../core/errors.ts'
+import type { Checkpoint } from '../../core/sink.ts'
+import { wireNames } from '../../core/wire.ts'
+import type { Connection } from './connect.ts'
+import { checkEventTable } from './event-table.ts'
+import { prepare } from './prepare.ts'
+import { transaction } from './transaction.ts'
+
+/** A bridge's way into an event table. */
+export interface Route {
+  /** For errors. */
+  readonly name: string
+  readonly table: string
+  readonly route: string
+  readonly source: string
+}
+
+/** The statement that creates the table of routes. */
+export const createRouteTable = `create table if not exists routes (
+  target text not null, -- the event table
+  route text not null,
+  source text not null, -- the log that the events come from
+  cursor text not null, -- how far it was read
+  mark integer not null, -- the id of the route's newest event; 0 before the first
+  epoch integer not null, -- goes up each time the route is opened: a writer of an earlier epoch is fenced
+  primary key (target, route)
+) strict, without rowid`
+
+const openRoute = `insert into routes (target, route, source, cursor, mark, epoch) values (?, ?, ?, '', 0, 1)
+  on conflict do update set epoch = epoch + 1 returning source, cursor, mark, epoch`
+
+/** What a writer starts from. */
+export interface Taken {
+  readonly cursor: string
+  readonly mark: bigint
+  readonly epoch: bigint
+  readonly repair: string | undefined
+}
+
+/**
+ * Takes the route over: raises its epoch, so that an earlier writer is fenced, and reads where it stands. What the table
+ * says counts, since it was written together with the events; `saved` only tells whether the file has lost its tail.
+ */
+export async function takeOver(
+  { database, use }: Connection,
+  { name, table, route, source }: Route,
+  { saved, signal }: { readonly saved: Checkpoint | undefined; readonly signal: AbortSignal | undefined },
+): Promise<Taken> {
+  const savedMark = parseMark(name, saved?.mark ?? '')
+  return use(
+    () =>
+      transaction(database, () => {
+        checkEventTable(name, database, table)
+        const open = prepare(database, openRoute, { bigInts: true })
+        const found = open.get(table, route, source) as { source: string; cursor: string; mark: bigint; epoch: bigint }
+        if (found.source !== source) {
+          throw new OptionError(
+            `${name}: the route ${route} carries the events of ${found.source} so far, and its cursor means nothing to ${source}: give the new route another name`,
+          )
+        }
+        const { mark, epoch } = found
+        checkTail(database, { name, table, route, source }, mark)
+        // A checkpoint without an event in this table is where the route starts.
+        const cursor = found.cursor === '' && savedMark === 0n ? (saved?.cursor ?? '') : found.cursor
+        return { cursor, mark, epoch, repair: compare(savedMark, mark, cursor) }
+      }),
+    { signal },
+  )
+}
+
+function parseMark(name: string, mark: string): bigint {
+  if (mark === '') return 0n
+  if (/^\d{1,19}$/.test(mark)) return BigInt(mark)
+  throw new CursorInvalidError(name, {
+    cursor: mark,
+    expected: 'the decimal id of a row as the mark of the checkpoint',
+  })
+}
+
+/** Refuses an event table that is not the one that the route was written to. Events that retention has removed are no concern. */
+function checkTail(database: DatabaseSync, { name, table, route, source }: Route, mark: bigint): void {
+  if (mark === 0n) return
+  const sequence = prepare(database, 'select seq from sqlite_sequence where name = ? collate nocase', { bigInts: true })
+  const newest = (sequence.get(table)?.['seq'] ?? 0n) as bigint
+  const sourceOf = `select iif(json_valid(headers), headers ->> '$."${wireNames.source}"', null) as source from ${table} where id = ?`
+  const row = prepare(database, sourceOf).get(mark)
+  if (newest >= mark && (row === undefined || row['source'] === source)) return
+  throw new ReflexError(
+    'DESTINATION_REPLACED',
+    `${name}: the table routes says that the newest event of route ${route} is row ${mark}, but ` +
+      `${newest < mark ? `the newest id that the table ever gave is ${newest}` : 'that row is another event'}: the table was made anew without its routes. ` +
+      `Restore it, or delete the route's row in the table routes to fill the table from the start.`,
+    { retriable: false },
+  )
+}
+
+function compare(saved: bigint, found: bigint, cursor: string): string | undefined {
+  if (found > saved) {
+    return `the table holds events of this route up to row ${found}, beyond the checkpoint's ${saved}: they are not appended again`
+  }
+  if (found < saved) {
+    return `the table has lost the events of this route after row ${found} (the checkpoint says ${saved}): it is refilled from the cursor ${JSON.stringify(cursor)}`
+  }
+  return undefined
+}

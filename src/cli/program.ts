@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { describeError } from './describe-error.ts'
+import { exitCodeOf } from './exit-code.ts'
+
+/** Runs the command line with these arguments, and ends the process with its exit code: 0, 1 for a failure, 2 for wrong input. */
+export async function runProgram(args: readonly string[]): Promise<void> {
+  quietSqliteWarning()
+  // A reader that goes away is no failure; a command that has more to do about it listens as well.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
+  const debug = args.includes('--debug')
+  try {
+    const program = await makeProgram(args)
+    await program.parseAsync([...args], { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : 2
+    } else {
+      process.stderr.write(`reflex-bridge: ${describeError(error, { stack: debug })}\n`)
+      process.exitCode = exitCodeOf(error)
+    }
+  }
+  for (const stream of [process.stdout, process.stderr]) await flushed(stream)
+  process.exit()
+}
+
+/** Each is loaded when it is asked for; all of them for help and for what is no command. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./run.ts')).runCommand(),
+  tail: async () => (await import('./tail.ts')).tailCommand(),
+  demo: async () => (await import('./demo.ts')).demoCommand(),
+}
+
+async function makeProgram(args: readonly string[]): Promise<Command> {
+  const asked = args.find((arg) => !arg.startsWith('-')) ?? ''
+  const wanted = Object.hasOwn(commands, asked) ? [asked] : Object.keys(commands)
+  const program = new Command('reflex-bridge')
+    .description('Bridge SQL event tables into Redis Streams and other logs, effectively once, and look into them.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [command]', 'print help for a command')
+    .option('--debug', 'print stack traces')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ reflex-bridge demo
+  $ reflex-bridge run bridge.yaml
+  $ reflex-bridge tail 'redis://127.0.0.1:6379?key=orders'
+
+Exit codes: 0 done or stopped, 1 failed, 2 wrong input.`,
+    )
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) =>
+        write(
+          `${text
+            .replace(/^error: /, 'reflex-bridge: ')
+            .trim()
+            .replaceAll('\n', ' ')}; see --help\n`,
+        ),
+    })
+  for (const name of wanted) {
+    const command = await commands[name]?.()
+    if (command !== undefined) program.addCommand(command.copyInheritedSettings(program))
+  }
+  return program
+}
+
+function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+  return version
+}
+
+/** Node 22 calls its SQLite experimental; all that is used of it is tested. Every other warning is printed as ever. */
+function quietSqliteWarning(): void {
+  const others = process.listeners('warning')
+  process.removeAllListeners('warning')
+  process.on('warning', (warning) => {
+    if (warning.name === 'ExperimentalWarning' && warning.message.startsWith('SQLite')) return
+    for (const each of others) each(warning)
+  })
+}
+
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+}
+
+async function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  if (!stream.destroyed) await new Promise<void>((resolve) => stream.write('', () => resolve()))
+}

@@ -1,0 +1,7 @@
+import type { Scheme } from './scheme.ts'
+import { mysql } from './schemes/mysql.ts'
+import { redis } from './schemes/redis.ts'
+import { sqlite } from './schemes/sqlite.ts'
+
+/** Every kind of URL that can be opened. */
+export const schemes: readonly Scheme[] = [mysql, redis, sqlite]

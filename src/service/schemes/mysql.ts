@@ -1,0 +1,113 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../adapters/mysql/index.ts'
+import { messageOf, OptionError } from '../../core/errors.ts'
+import { flag, text } from '../check-keys.ts'
+import { importClient } from '../import-client.ts'
+import { type Location, role, type Scheme } from '../scheme.ts'
+import { serverUrl } from '../server-url.ts'
+import { tableName } from '../table-name.ts'
+
+const FORM = 'mysql://user:password@host:3306/database'
+
+const login = {
+  password: text.optional(),
+  /** Encrypted, and the server's certificate is checked. */
+  tls: flag.optional(),
+  /** A file with the authority that signed it, where that is not a public one. */
+  ca: text.optional(),
+}
+
+/** Event tables and checkpoints in MySQL and MariaDB. */
+export const mysql: Scheme = {
+  protocols: ['mysql:'],
+  form: FORM,
+  name: (location) => {
+    const { origin, database } = parse(location)
+    return `${origin}/${database}`
+  },
+  roles: {
+    source: role(
+      {
+        table: tableName.default('events'),
+        name: text.optional(),
+        barrier: z.enum(['read', 'write']).optional(),
+        ...login,
+      },
+      async (location, { table, name, barrier, ...login }, { note }) => {
+        const pool = await connect(location, login)
+        const events = mysqlEvents(pool, {
+          table,
+          ...(name === undefined ? {} : { name }),
+          ...(barrier === undefined ? {} : { barrier }),
+          onBlocked: ({ holder, blockedMs }) =>
+            note?.(`${Math.round(blockedMs / 1000)} s behind an open transaction: ${holder}`),
+        })
+        return {
+          part: events.source,
+          createTables: () => events.createTable(),
+          check: async () => {
+            const { reason, grants } = await events.check()
+            return [...(reason === undefined ? [] : [reason]), ...grants.map((grant) => `grant with: ${grant}`)]
+          },
+          [Symbol.asyncDispose]: () => end(pool),
+        }
+      },
+    ),
+    checkpoints: role({ table: tableName.default('cursors'), ...login }, async (location, { table, ...login }) => {
+      const pool = await connect(location, login)
+      const cursors = mysqlCursors(pool, { table })
+      return { part: cursors, createTables: () => cursors.createTable(), [Symbol.asyncDispose]: () => end(pool) }
+    }),
+  },
+}
+
+function parse({ url }: Location): ReturnType<typeof serverUrl> & { readonly database: string } {
+  const server = serverUrl(url, { form: FORM, port: 3306 })
+  if (server.path !== '' && !server.path.includes('/')) return { ...server, database: server.path }
+  throw new RangeError(`expected the name of a database at the end of the URL, as in ${FORM}, found none`)
+}
+
+/** Each stream has a connection of its own, outside of the pool. */
+async function connect(
+  location: Location,
+  { password, tls, ca }: { password?: string | undefined; tls?: boolean | undefined; ca?: string | undefined },
+) {
+  const { createPool } = await importClient('mysql2', () => import('mysql2/promise'))
+  const server = parse(location)
+  const { host, port, user, database } = server
+  const secret = password ?? server.password
+  return createPool({
+    ...mysqlOptions,
+    host,
+    port,
+    database,
+    connectionLimit: 2,
+    connectTimeout: 3000,
+    ...(user === undefined ? {} : { user }),
+    ...(secret === undefined ? {} : { password: secret }),
+    ...(tls || ca !== undefined
+      ? { ssl: ca === undefined ? {} : { ca: await readAuthority(resolve(location.folder, ca)) } }
+      : {}),
+  })
+}
+
+async function readAuthority(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new OptionError(`ca: expected a file with certificates, but it cannot be read: ${messageOf(error)}`, error)
+  }
+}
+
+/** A frozen server does not answer the end of a connection. */
+const GOODBYE_MS = 500
+
+async function end(pool: Awaited<ReturnType<typeof connect>>): Promise<void> {
+  const waited = new AbortController()
+  await Promise.race([pool.end(), sleep(GOODBYE_MS, undefined, { signal: waited.signal })]).finally(() =>
+    waited.abort(),
+  )
+}
