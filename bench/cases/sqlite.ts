@@ -64,7 +64,7 @@ export async function sqliteCases(): Promise<Result[]> {
     referenceName: 'bare inserts in transactions of 1,000 (node:sqlite)',
     ours: async () => {
       await using writer = await sqliteSink(log()).open({ route: 'bench', source: 'bench' })
-      return rate(COUNT, async () => {
+      return await rate(COUNT, async () => {
         for (let i = 0; i < COUNT; i += PAGE) {
           const batch = events.slice(i, i + PAGE)
           await writer.append(batch, batch.at(-1)?.id ?? '')
