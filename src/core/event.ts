@@ -6,11 +6,11 @@ export interface Event {
   readonly type: number
   /** The entity it is about, and the ordering key. */
   readonly foreignId: string
-  /** When it happened: epoch in ms, the fraction being µs. */
+  /** When it happened: epoch in ms, the fraction being µs (exact until the year 2109). */
   readonly timestamp: number
   /** The payload. `null`, empty and absent are told apart where the broker can. */
   readonly metadata: Uint8Array | null
-  /** Names are as the broker gave them; a name that stands more than once has an array. */
+  /** Names are as the broker gave them; a name that stands more than once has an array, and no other does: an array of one comes back as a string. */
   readonly headers: Headers
 }
 

@@ -18,8 +18,8 @@ export interface Observer {
   repaired?(text: string): void
   /** The run, or an attempt of a supervised one, failed. */
   failed?(error: unknown): void
-  /** `supervise` starts again after `delayMs`. */
-  restarting?(after: { readonly delayMs: number; readonly failures: number }): void
+  /** `supervise` starts again after `delayMs`, since the attempt ended with `error`; so many failed in a row, 0 after an operator's reset. */
+  restarting?(after: { readonly delayMs: number; readonly failures: number; readonly error: unknown }): void
 }
 
 /** A snapshot of a consumer or a bridge. */
@@ -89,7 +89,8 @@ export function statusObserver(
     failed: (error) => {
       state.lastError = error
     },
-    restarting: () => {
+    restarting: ({ error }) => {
+      state.lastError = error
       state.restarts++
     },
     status: async (options) => ({

@@ -2,7 +2,7 @@ import { untilAborted } from './abort.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Consumer } from './consumer.ts'
 import { type CursorStore, savedCursor } from './cursor.ts'
-import { codeOf, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
+import { codeOf, OptionError, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
 import type { Batch, Cursor, Event } from './event.ts'
 import type { Observer } from './observer.ts'
 import { type EventStream, openStream, type StreamFunc } from './stream.ts'
@@ -235,7 +235,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   const fail = (error: unknown): void => {
     eventId = undefined
     note(error, 'handle')
-    if (!ended) end(error)
+    end(error)
   }
 
   async function stop(): Promise<void> {
@@ -278,6 +278,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   if (signal?.aborted) onAbort()
   let started = false
   try {
+    if (!(delayMs >= 0)) throw new OptionError(`delayMs must be 0 or more milliseconds, but is ${delayMs}`)
     if (!ended) {
       await consumer.start?.({ fail, signal: ending.signal })
       started = true

@@ -139,7 +139,7 @@ export function eventStream(
 export async function openStream(stream: StreamFunc, after: Cursor, options: StreamOptions): Promise<EventStream> {
   const opening = stream(after, options)
   try {
-    return await untilAborted(opening, options.signal ?? undefined)
+    return await untilAborted(opening, options.signal)
   } catch (error) {
     opening.then((late) => late[Symbol.asyncDispose]()).catch(() => {}) // nobody is left to be told
     throw error

@@ -90,7 +90,7 @@ export async function supervise<T extends Ended>(
       failures = progress && !duel ? 1 : failures + 1
       delayMs = duel ? maxDelayMs : random() * Math.min(maxDelayMs, minDelayMs * 2 ** (failures - 1))
     }
-    observer?.restarting?.({ delayMs, failures })
+    observer?.restarting?.({ delayMs, failures, error })
     try {
       await clock.sleep(delayMs, signal)
     } catch {

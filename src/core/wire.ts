@@ -31,12 +31,7 @@ export function encodeFields(event: Event, source: string): WireField[] {
     [wireNames.timestamp, formatTimestamp(event.timestamp)],
   ]
   if (event.metadata === null) fields.push([wireNames.null, '1'])
-  for (const name in event.headers) {
-    if (reserved.has(name)) continue
-    const value = event.headers[name] as string | readonly string[]
-    if (typeof value === 'string') fields.push([name, value])
-    else for (const each of value) fields.push([name, each])
-  }
+  for (const field of headerPairs(event.headers)) if (!reserved.has(field[0])) fields.push(field)
   for (const [name, value] of fields) {
     if (!name.isWellFormed() || !value.isWellFormed()) {
       throw new ReflexError(

@@ -15,9 +15,10 @@ export interface TableReader extends AsyncDisposable {
   newest(): Promise<bigint>
   /**
    * Resolves when every transaction is over that was open at the call and may have been given an id. What a *new* read
-   * then does not find was rolled back. Returns at once where ids are given in the order of commits.
+   * then does not find was rolled back. Returns at once where ids are given in the order of commits. Rejects when the
+   * signal aborts that `connect` was given.
    */
-  settleWriters(signal: AbortSignal): Promise<void>
+  settleWriters(): Promise<void>
 }
 
 /** Options of every SQL event source. */
@@ -76,7 +77,7 @@ export async function tableStream(
     if (toHead) end = newest
     if (fromHead) {
       // Whoever has been given an id up to this one has committed it, or never will, before anything after it is read.
-      await table.settleWriters(ended)
+      await table.settleWriters()
       position = newest
     } else await prove((await table.page(position, 1, batchBytes))[0])
   } catch (error) {
@@ -106,7 +107,7 @@ export async function tableStream(
       }
       if (count < rows.length) {
         const newest = await table.newest()
-        await table.settleWriters(ended)
+        await table.settleWriters()
         decided = newest
       } else if (count > 0) pause = pollMs.min
       else if (end !== undefined)
