@@ -1,4 +1,4 @@
-import { messageOf } from '../core/errors.ts'
+import { messageOf, RunError } from '../core/errors.ts'
 import { maskPasswords } from '../service/mask-passwords.ts'
 
 /**
@@ -6,10 +6,27 @@ import { maskPasswords } from '../service/mask-passwords.ts'
  * errors are not printed, since clients keep commands in them, and with those what they logged in with.
  */
 export function describeError(error: unknown, { stack = false }: { readonly stack?: boolean } = {}): string {
-  if (!stack) return maskPasswords(messageOf(error) || String(error))
+  if (!stack) {
+    const run = error instanceof RunError ? error : undefined
+    const what = run === undefined ? error : run.cause // its own message begins with the name of the route
+    return maskPasswords(
+      `${messageOf(what) || String(what)}${silentCauses(what)}${run === undefined ? '' : where(run)}`,
+    )
+  }
   const stacks: string[] = []
   for (let each = error; each !== undefined && stacks.length < 10; each = (each as { cause?: unknown } | null)?.cause) {
     stacks.push(each instanceof Error ? (each.stack ?? each.message) : String(each))
   }
   return maskPasswords(stacks.join('\ncaused by: '))
+}
+
+function where({ stage, eventId }: RunError): string {
+  return ` (stage ${stage}${eventId === undefined ? '' : `, event ${eventId}`})`
+}
+
+/** Node says why none of a host's addresses could be connected to in the parts of an error without a message. */
+function silentCauses(error: unknown): string {
+  let root = error
+  while (root instanceof Error && root.cause !== undefined) root = root.cause
+  return root instanceof AggregateError && root.message === '' ? root.errors.map(messageOf).join(', ') : ''
 }

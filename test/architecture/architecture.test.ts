@@ -78,6 +78,12 @@ describe('architecture', () => {
     execFileSync('node', ['--conditions=reflex-bridge-source', '--input-type=module', '-e', script], { stdio: 'pipe' })
   })
 
+  it.each(files)('%s uses nothing that the lowest Node lacks', (file) => {
+    expect(readFileSync(join('src', file), 'utf8')).not.toMatch(
+      /new (Async)?DisposableStack|Promise\.try|Error\.isError/,
+    )
+  })
+
   it('has no cycle between files', () => {
     const state = new Map<string, 'open' | 'done'>()
     const visit = (file: string, path: readonly string[]): void => {

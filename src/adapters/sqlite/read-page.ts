@@ -5,8 +5,11 @@ import { prepare } from './prepare.ts'
 
 /** Payloads of a page up to this, in bytes, share one buffer, which lives as long as any of them. */
 const SHARED_BYTES = 1024 * 1024
-/** The column in which first the payload's length stands, then the payload. */
-const LENGTH = 5
+/** The columns of a page: here first the payload's length stands, then the payload. */
+const PAYLOAD = 5
+const FOREIGN_ID = 1
+/** The foreign id as JSON, where it would be cut. */
+const WHOLE = 6
 
 /** Reads the first `limit` rows with `id >= from`, or fewer, but two at least, where the payloads exceed `maxBytes`. */
 export type ReadPage = (from: bigint, limit: number, maxBytes: number) => Event[]
@@ -27,7 +30,8 @@ export function preparePage(
   const all = (statement: StatementSync, ...values: SQLInputValue[]): SQLOutputValue[][] =>
     statement.all(...values) as unknown as SQLOutputValue[][]
 
-  const rows = query('select cast(id as text), foreign_id, timestamp, type, headers, length(metadata) @page')
+  const whole = cutsText(database) ? ', iif(instr(foreign_id, char(0)), json_quote(foreign_id), null)' : ''
+  const rows = query(`select cast(id as text), foreign_id, timestamp, type, headers, length(metadata)${whole} @page`)
   const single = query('select metadata @page')
   const joined = mayJoin(database, table)
     ? query("select cast(group_concat(metadata, '') as blob) from (select metadata @page)")
@@ -38,21 +42,24 @@ export function preparePage(
     let bytes = 0
     let count = 0
     for (const row of page) {
-      const length = (row[LENGTH] ?? 0) as number
+      const length = (row[PAYLOAD] ?? 0) as number
       if (count >= 2 && bytes + length > maxBytes) break
       bytes += length
       count++
     }
     page.length = count
+    if (whole !== '') {
+      for (const row of page) if (typeof row[WHOLE] === 'string') row[FOREIGN_ID] = JSON.parse(row[WHOLE])
+    }
     if (joined === undefined || bytes > SHARED_BYTES) {
-      for (const [i, [metadata]] of all(single, from, count).entries()) page[i]?.splice(LENGTH, 1, metadata ?? null)
+      for (const [i, [metadata]] of all(single, from, count).entries()) page[i]?.splice(PAYLOAD, 1, metadata ?? null)
     } else {
       const shared = all(joined, from, count)[0]?.[0] as Uint8Array<ArrayBuffer>
       let start = 0
       for (const row of page) {
-        if (row[LENGTH] === null) continue
-        const end = start + (row[LENGTH] as number)
-        row[LENGTH] = shared.subarray(start, end)
+        if (row[PAYLOAD] === null) continue
+        const end = start + (row[PAYLOAD] as number)
+        row[PAYLOAD] = shared.subarray(start, end)
         start = end
       }
     }
@@ -67,6 +74,11 @@ export function preparePage(
       if (database.isTransaction) database.exec('commit')
     }
   }
+}
+
+/** Node 22 reads a text only up to its first NUL character. */
+function cutsText(database: DatabaseSync): boolean {
+  return prepare(database, "select 'a' || char(0) as text").get()?.['text'] === 'a'
 }
 
 /** Joining is for bytes only, and goes through text: in UTF-16 it would change them. */

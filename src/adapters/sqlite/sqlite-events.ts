@@ -42,6 +42,7 @@ const SEARCH_ROWS = 5000
 /**
  * An event table in a SQLite file, or in the database of a handle. Streams read a file through connections of their own, and
  * see what any process commits; a database in memory is read through its handle, between the application's transactions.
+ * The payloads of small events that were read together share a buffer of up to 1 MiB: copy one that is kept for long.
  *
  * @example
  * const database = openSqlite('shop.db')

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ReflexError, run, supervise, wireNames } from '../../core/index.ts'
+import { disposeStack, ReflexError, run, supervise, wireNames } from '../../core/index.ts'
 import { auditTarget, type TargetAudit } from './audit.ts'
 import { type Child, startChild } from './child.ts'
 import type { Stage, Target } from './stage.ts'
@@ -41,7 +41,7 @@ const STALLED_AFTER_MS = 30_000
 /** Writes, forwards, kills, consumes and audits. Throws when a process of it fails on its own account. */
 export async function perform(stage: Stage, { orders, kills, signal, onProgress }: PerformOptions): Promise<DemoAudit> {
   const started = Date.now()
-  await using stack = new AsyncDisposableStack()
+  await using stack = disposeStack()
   const folder = await mkdtemp(join(tmpdir(), 'reflex-bridge-demo-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const configuration = join(folder, 'bridge.json')

@@ -1,6 +1,6 @@
 import { mysqlCursors, mysqlOptions } from '../../adapters/mysql/index.ts'
 import { redisFailFast, redisStream } from '../../adapters/redis/index.ts'
-import { wireNames } from '../../core/index.ts'
+import { disposeStack, wireNames } from '../../core/index.ts'
 import { importClient } from '../../service/import-client.ts'
 import { startServers } from '../../testing/index.ts'
 import { openOrderDatabase } from './order-database.ts'
@@ -16,7 +16,7 @@ export async function serverStage({
   log: (line: string) => void
   signal: AbortSignal
 }): Promise<Stage> {
-  const stack = new AsyncDisposableStack()
+  const stack = disposeStack()
   try {
     const servers = await startServers(['mysql', 'redis'], { log, signal })
     for (const server of Object.values(servers)) stack.use(server)
@@ -82,10 +82,10 @@ export async function serverStage({
       ],
       cursors,
       committed,
-      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+      [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
     }
   } catch (error) {
-    await stack.disposeAsync()
+    await stack[Symbol.asyncDispose]()
     throw error
   }
 }

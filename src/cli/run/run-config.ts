@@ -64,19 +64,15 @@ export async function runConfig(path: string, options: RunConfigOptions): Promis
 
 /** Tells what happens to a route. */
 function logging({ name: route, fromHead }: RouteConfig, log: Reporter['log']): Observer {
-  let lastError: unknown
   const start = fromHead ? 'from the head' : 'from the earliest event'
   return {
     opened: ({ cursor }) => log('info', `open ${cursor === '' ? start : `after ${cursor}`}`, { route, cursor }),
     saved: (cursor) => log('trace', `saved ${cursor}`, { route, cursor }),
     repaired: (text) => log('warn', `repaired: ${text}`, { route }),
-    failed: (error) => {
-      lastError = error
-      log('debug', `failed: ${describeError(error)}`, { route, error })
-    },
-    restarting: ({ delayMs, failures }) => {
-      const pause = `trying again in ${(delayMs / 1000).toFixed(1)} s`
-      log('warn', `${describeError(lastError)}; ${pause}`, { route, error: lastError, failures })
+    failed: (error) => log('debug', `failed: ${describeError(error)}`, { route, error }),
+    restarting: ({ delayMs, failures, error }) => {
+      const pause = delayMs < 1000 ? `${Math.round(delayMs)} ms` : `${(delayMs / 1000).toFixed(1)} s`
+      log('warn', `${describeError(error)}; trying again in ${pause}`, { route, error, failures })
     },
   }
 }

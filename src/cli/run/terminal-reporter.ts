@@ -63,6 +63,8 @@ export function terminalReporter(terminal: Terminal, { level }: { readonly level
     [Symbol.asyncDispose]: async () => {
       done.abort()
       await watching
+      live = [] // the log says how each route ended
+      draw()
     },
   }
 }

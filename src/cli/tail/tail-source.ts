@@ -44,10 +44,11 @@ export async function tailSource(url: string, options: TailOptions): Promise<voi
     stopping.stop()
   })
 
-  let cursor = after
+  let cursor: Cursor = ''
   await using opened = await endpoint.open({ createTables: false, readOnly: true })
   try {
     const stream = await openStream(opened.part.stream, after, { signal, toHead, fromHead, types })
+    cursor = after
     let left = limit
     for await (const { events, cursor: next } of stream) {
       const wanted = events.slice(0, left)

@@ -1,0 +1,234 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the references to the environment are not template strings
+import { describe, expect, it } from 'vitest'
+import { ConfigError } from '../../src/service/config-error.ts'
+import { type Config, parseConfig } from '../../src/service/parse-config.ts'
+
+const parse = (text: string, environment: Record<string, string> = {}): Config =>
+  parseConfig(text, { title: 'bridge.yaml', folder: '/srv', environment })
+
+/** The lines of the error, without the title. */
+function problems(text: string, environment: Record<string, string> = {}): string[] {
+  try {
+    parse(text, environment)
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError)
+    const [title = '', ...lines] = (error as ConfigError).message.split('\n')
+    expect(title).toMatch(lines.length === 0 ? /^bridge\.yaml: ./ : /^bridge\.yaml: \d+ errors$/)
+    return lines.length === 0 ? [title.replace('bridge.yaml: ', '')] : lines.map((line) => line.trim())
+  }
+  throw new Error('it was accepted')
+}
+
+/** A configuration with one route, parts of which are replaced. */
+function route(parts: Partial<Record<'source' | 'sink' | 'rest', string>> = {}): string {
+  const { source = '{ url: sqlite:shop.db }', sink = '{ url: "redis://127.0.0.1", key: orders }', rest = '' } = parts
+  return `routes:\n  orders:\n    source: ${source}\n    sink: ${sink}\n${rest}`
+}
+
+describe('a configuration', () => {
+  it('has defaults, and paths relative to its folder', () => {
+    const { routes, ...rest } = parse(route())
+    expect(rest).toEqual({ logLevel: 'info', createTables: false })
+    const [orders] = routes
+    expect(orders).toMatchObject({
+      name: 'orders',
+      fromHead: false,
+      source: { name: 'sqlite:/srv/shop.db?table=events' },
+      sink: { name: 'redis://127.0.0.1:6379/0?key=orders' },
+      checkpoints: { name: 'sqlite:/srv/shop.db?table=cursors' },
+    })
+  })
+
+  it('takes every key', () => {
+    const { routes, ...rest } = parse(`
+logLevel: warn
+createTables: true
+routes:
+  a:
+    source: { url: mysql://app@db/shop, password: 'p@ss', table: t, name: shop, barrier: write, tls: verify-ca, ca: ca.pem }
+    sink: { url: rediss://u@cache:6380/2, key: k, ids: source, maxRefill: 5, password: x }
+    checkpoints: { url: redis://cache, prefix: 'r:', password: x }
+    fromHead: true
+  b:
+    source: { url: redis://cache, key: k2, name: n }
+    sink: { url: sqlite:/var/log.db, table: log }
+    checkpoints: { url: mysql://db/shop, table: c }`)
+    expect(rest).toEqual({ logLevel: 'warn', createTables: true })
+    expect(routes.map(({ source, sink, checkpoints }) => [source.name, sink.name, checkpoints.name])).toEqual([
+      ['mysql://app@db:3306/shop?table=t', 'rediss://u@cache:6380/2?key=k', 'redis://cache:6379/0?prefix=r:'],
+      ['redis://cache:6379/0?key=k2', 'sqlite:/var/log.db?table=log', 'mysql://db:3306/shop?table=c'],
+    ])
+    expect(routes[0]?.fromHead).toBe(true)
+  })
+
+  it('may be JSON', () => {
+    const json = JSON.stringify(
+      { routes: { orders: { source: { url: 'sqlite:a.db' }, sink: { url: 'sqlite:b.db' } } } },
+      null,
+      '\t',
+    )
+    expect(parse(json).routes[0]?.sink.name).toBe('sqlite:/srv/b.db?table=events')
+  })
+
+  it('keeps keys of a part in the URL as well', () => {
+    const [orders] = parse(route({ source: '{ url: "sqlite:shop.db?table=t" }' })).routes
+    expect(orders?.source.name).toBe('sqlite:/srv/shop.db?table=t')
+    expect(orders?.checkpoints.name).toBe('sqlite:/srv/shop.db?table=cursors')
+  })
+
+  it('takes variables from the environment, whole or in part, and defaults', () => {
+    const [orders] = parse(
+      route({
+        source: '{ url: "mysql://app@${HOST}/${DB:-shop}", password: "${PASSWORD}", table: "${TABLE:-orders}" }',
+        sink: '{ url: "${SINK}", key: "$${literal}", maxRefill: "${REFILL}" }',
+        rest: '    fromHead: "${FROM_HEAD}"',
+      }),
+      { HOST: 'db', PASSWORD: '${not again}', TABLE: '', SINK: 'redis://cache', REFILL: '7', FROM_HEAD: 'true' },
+    ).routes
+    expect(orders?.source).toMatchObject({
+      name: 'mysql://app@db:3306/shop?table=orders',
+      options: { password: '${not again}' },
+    })
+    expect(orders?.sink).toMatchObject({ name: 'redis://cache:6379/0?key=${literal}', options: { maxRefill: 7 } })
+    expect(orders?.fromHead).toBe(true)
+  })
+
+  it('tells everything that is wrong at once, with path and line, in the order of the lines', () => {
+    const text = `logLevel: verbose
+routes:
+  orders:
+    source:
+      url: mysql://app:\${DB_PASSWORD}@db/shop
+      tabel: events
+    sink:
+      url: redis://127.0.0.1
+      key: 7
+      ids: mine
+      maxRefill: 1.5
+    fromHead: 1
+  audit:
+    sink: []
+    form: x
+createTable: true
+`
+    expect(problems(text)).toEqual([
+      'logLevel: expected one of trace, debug, info, warn, error, silent, found a string (line 1)',
+      'routes.orders.source.url: the environment variable DB_PASSWORD is not set: set it, or write ${DB_PASSWORD:-default} (line 5)',
+      'routes.orders.source.tabel: unknown key: did you mean table? (line 6)',
+      'routes.orders.sink.key: expected a string, found a number (line 9)',
+      'routes.orders.sink.ids: expected one of auto, source, found a string (line 10)',
+      'routes.orders.sink.maxRefill: expected a whole number, found 1.5 (line 11)',
+      'routes.orders.fromHead: expected true or false, found a number (line 12)',
+      'routes.audit.source: expected a mapping with a url, found nothing (line 13)',
+      'routes.audit.sink: expected a mapping with a url, found a list (line 14)',
+      'routes.audit.form: unknown key: expected one of source, sink, checkpoints, fromHead (line 15)',
+      'createTable: unknown key: did you mean createTables? (line 16)',
+    ])
+  })
+
+  it.each<[string, string, RegExp]>([
+    ['nothing', '', /^expected a mapping of keys, found nothing$/],
+    ['a list', '- a', /^expected a mapping of keys, found a list \(line 1\)$/],
+    ['no routes', 'logLevel: info', /^routes: expected a mapping from names to routes, found nothing \(line 1\)$/],
+    ['empty routes', 'routes: {}', /^routes: .*found an empty one \(line 1\)$/],
+    ['a route that is none', 'routes:\n  a: 7', /^routes\.a: expected a mapping of keys, found a number \(line 2\)$/],
+    ['a bad route name', 'routes:\n  a/b: {}', /^routes\.a\/b: expected a name of letters/],
+    [
+      'a missing key',
+      route({ sink: '{ url: redis://h }' }),
+      /^routes\.orders\.sink\.key: expected a string, found nothing \(line 4\)$/,
+    ],
+    [
+      'an empty key',
+      route({ sink: '{ url: redis://h, key: "" }' }),
+      /sink\.key: expected text that is not empty, found empty text/,
+    ],
+    [
+      'a negative number',
+      route({ sink: '{ url: redis://h, key: k, maxRefill: -1 }' }),
+      /maxRefill: expected at least 0, found -1/,
+    ],
+    ['a table name', route({ source: '{ url: sqlite:a.db, table: a-b }' }), /source\.table: .*letters, digits and _/],
+    [
+      'no url',
+      route({ sink: '{ key: k }' }),
+      /sink\.url: expected a URL like redis:\/\/.* or sqlite:PATH, found nothing/,
+    ],
+    ['an unknown scheme', route({ sink: '{ url: amqp://h }' }), /sink\.url: expected a URL like .*, found amqp:/],
+    ['a misspelled scheme', route({ sink: '{ url: reddis://h }' }), /did you mean redis:\?/],
+    ['a path without scheme', route({ source: '{ url: ./shop.db }' }), /source\.url: .*found no scheme/],
+    [
+      'a scheme for another part',
+      route({ sink: '{ url: mysql://h/d }' }),
+      /sink\.url: .*since mysql: cannot be used as sink/,
+    ],
+    ['no database', route({ source: '{ url: mysql://h }' }), /source\.url: expected the name of a database/],
+    [
+      'a database that is no number',
+      route({ sink: '{ url: redis://h/x, key: k }' }),
+      /sink\.url: expected the number of a database/,
+    ],
+    [
+      'a host for SQLite',
+      route({ source: '{ url: sqlite://shop.db }' }),
+      /source\.url: expected sqlite: and the path of a file/,
+    ],
+    [
+      'SQLite in memory',
+      route({ source: '{ url: "sqlite::memory:" }' }),
+      /source\.url: expected sqlite: and the path of a file/,
+    ],
+    [
+      'a key twice',
+      route({ source: '{ url: "sqlite:a.db?table=a", table: b }' }),
+      /source\.url: table is given more than once/,
+    ],
+    [
+      'an unknown key in the URL',
+      route({ source: '{ url: "sqlite:a.db?tabel=a" }' }),
+      /tabel: unknown key: did you mean table\?/,
+    ],
+    [
+      'a bad reference',
+      route({ sink: '{ url: redis://h, key: "${1x}" }' }),
+      /sink\.key: expected \$\{NAME\} or \$\{NAME:-default\}, found \$\{1x\}/,
+    ],
+    ['an open reference', route({ sink: '{ url: redis://h, key: "${NAME" }' }), /sink\.key: expected \$\{NAME\}/],
+    [
+      'itself as sink',
+      route({ source: '{ url: sqlite:a.db }', sink: '{ url: sqlite:../srv/a.db }' }),
+      /sink: expected another log than the source/,
+    ],
+    ['bad YAML', 'routes: [', /\(line 1\)$/],
+    ['a key of YAML twice', 'routes: {}\nroutes: {}', /unique.*\(line 2\)$/],
+  ])('refuses %s', (_, text, expected) => {
+    const found = problems(text)
+    expect(found.filter((line) => expected.test(line))).toHaveLength(1)
+  })
+
+  it('refuses an exclusive key that two routes go to', () => {
+    const two = `routes:
+  a: { source: { url: sqlite:a.db }, sink: { url: redis://h, key: k, ids: source } }
+  b: { source: { url: sqlite:b.db }, sink: { url: redis://h:6379/0, key: k } }`
+    expect(problems(two)).toEqual([
+      'routes.b.sink: expected a log of its own, since ids: source needs one, but the route a goes there too (line 3)',
+    ])
+    expect(parse(two.replace(', ids: source', '')).routes).toHaveLength(2)
+  })
+
+  it('quotes no password in an error', () => {
+    const secret = 'hunter2'
+    const wrong = [
+      route({ source: `{ url: "mysql://app:${secret}@h" }` }),
+      route({ source: `{ url: "mysql://app:${secret}/@h/db" }` }),
+      route({ source: `{ url: "mysql://app:${secret}%zz@h/db" }` }),
+      route({ source: `{ url: "mysql://app:${secret}#@h/db" }` }),
+      route({ source: `{ url: "mysql://app:${secret}@h/db", password: ${secret} }` }),
+      route({ source: `{ url: mysql://h/db, password: [${secret}] }` }),
+      route({ source: `{ url: mysql://h/db, tls: ${secret} }` }),
+      route({ source: `{ url: "amqp://app:${secret}@h" }` }),
+      route({ source: `{ url: mysql://app:${secret}@h/db, password: "` }),
+    ]
+    for (const text of wrong) expect(problems(text).join('\n'), text).not.toContain(secret)
+  })
+})

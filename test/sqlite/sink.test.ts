@@ -1,0 +1,135 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { openSqlite, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
+import { codeOf } from '../../src/core/errors.ts'
+import type { Event } from '../../src/core/event.ts'
+import { wireNames } from '../../src/core/wire.ts'
+import { errorOf, reader } from '../suites/reader.ts'
+import { newFile } from './folder.ts'
+
+function openNew(): { database: DatabaseSync; sink: ReturnType<typeof sqliteSink> } {
+  const database = openSqlite(newFile())
+  onTestFinished(() => database.close())
+  const sink = sqliteSink(database)
+  sink.createTable()
+  return { database, sink }
+}
+
+const events = (...numbers: number[]): Event[] =>
+  numbers.map((n) => ({ id: String(n), type: 1, foreignId: `e${n}`, timestamp: n, metadata: null, headers: {} }))
+
+async function sourceIds(database: DatabaseSync): Promise<unknown[]> {
+  await using all = reader(await sqliteEvents(database).source.stream('', { toHead: true }))
+  return (await all.rest()).map(({ headers }) => headers[wireNames.sourceId])
+}
+
+describe('a route', () => {
+  test('shares its table with other routes, with routes of its name into other tables, and with the application', async () => {
+    const { database, sink } = openNew()
+    const other = sqliteSink(database, { table: 'others' })
+    other.createTable()
+    await using a = await sink.open({ route: 'a', source: 'x' })
+    await using b = await sink.open({ route: 'b', source: 'y' })
+    await using c = await other.open({ route: 'a', source: 'z' })
+    expect(await a.append(events(1, 2), '2')).toBe('2')
+    expect(sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' })).toEqual(['3'])
+    expect(await b.append(events(1), '1')).toBe('4')
+    expect(await c.append(events(7), '7')).toBe('1')
+    expect(await a.append(events(3), '3')).toBe('5')
+    expect(await sourceIds(database)).toEqual(['1', '2', undefined, '1', '3'])
+    await using again = await sink.open({ route: 'a', source: 'x', saved: { cursor: '3', mark: '5' } })
+    expect([again.resumeFrom, again.repair]).toEqual(['3', undefined])
+  })
+
+  test('of another source is refused: its cursor would mean nothing', async () => {
+    const { sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    expect(codeOf(await errorOf(sink.open({ route: 'a', source: 'y' })))).toBe('OPTION_INVALID')
+    expect(await writer.append(events(1), '1')).toBe('1') // nobody took it over
+  })
+
+  test('whose checkpoint is of another kind of destination is refused', async () => {
+    const { sink } = openNew()
+    const saved = { cursor: '3', mark: '1700000000000-0' }
+    expect(codeOf(await errorOf(sink.open({ route: 'a', source: 'x', saved })))).toBe('CURSOR_INVALID')
+  })
+
+  test('without an event in the table starts at its checkpoint', async () => {
+    const { sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x', saved: { cursor: '40', mark: '0' } })
+    expect([writer.resumeFrom, writer.repair]).toEqual(['40', undefined])
+  })
+
+  test('does not mind that retention has removed its events', async () => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    const saved = { cursor: '3', mark: await writer.append(events(1, 2, 3), '3') }
+    database.exec('delete from events')
+    await using again = await sink.open({ route: 'a', source: 'x', saved })
+    expect([again.resumeFrom, again.repair]).toEqual(['3', undefined])
+    expect(await again.append(events(4), '4')).toBe('4')
+  })
+
+  test.for([
+    ['empty', 0],
+    ['shorter', 1],
+    ['refilled by others', 5],
+  ] as const)('whose table was made anew without its record, and is %s, is refused', async ([, refilled]) => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    const saved = { cursor: '3', mark: await writer.append(events(1, 2, 3), '3') }
+    database.exec('drop table events')
+    sink.createTable()
+    const own = sqliteEvents(database)
+    for (let i = 0; i < refilled; i++) own.insert(database, { type: 1, foreignId: 'own' })
+    const error = await errorOf(sink.open({ route: 'a', source: 'x', saved }))
+    expect(error).toMatchObject({ code: 'DESTINATION_REPLACED', retriable: false })
+  })
+
+  test('whose checkpoint was lost goes on from its own record', async () => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    await writer.append(events(1, 2), '2')
+    await using again = await sink.open({ route: 'a', source: 'x' })
+    expect(again.resumeFrom).toBe('2')
+    expect(again.repair).toMatch(/beyond the checkpoint/)
+    await again.append(events(3), '3')
+    expect(await sourceIds(database)).toEqual(['1', '2', '3'])
+  })
+})
+
+test('events whose cursor cannot be written are not written either', async () => {
+  const { database, sink } = openNew()
+  await using writer = await sink.open({ route: 'a', source: 'x' })
+  database.exec("create trigger refuse before update on routes begin select raise(abort, 'no'); end")
+  expect(await errorOf(writer.append(events(1, 2), '2'))).toMatchObject({ message: expect.stringContaining('no') })
+  expect(await sourceIds(database)).toEqual([])
+})
+
+test('a writer that has failed appends nothing more, so that no batch is skipped', async () => {
+  const { database, sink } = openNew()
+  await using writer = await sink.open({ route: 'a', source: 'x' })
+  database.exec("create trigger refuse before insert on events begin select raise(abort, 'no'); end")
+  expect(await errorOf(writer.append(events(1), '1'))).toMatchObject({ message: expect.stringContaining('no') })
+  database.exec('drop trigger refuse')
+  expect(codeOf(await errorOf(writer.append(events(2), '2')))).toBe('WRITER_DEAD')
+  expect(await sourceIds(database)).toEqual([])
+})
+
+test("headers of the wire are this bridge's own; the others are kept, whatever they are called", async () => {
+  const { database, sink } = openNew()
+  await using writer = await sink.open({ route: 'a', source: 'x' })
+  const headers = JSON.parse('{"__proto__":"p","constructor":["c","d"],"reflex-type":"9","reflex-source":"elsewhere"}')
+  await writer.append(
+    events(1).map((event) => ({ ...event, headers })),
+    '1',
+  )
+  await using all = reader(await sqliteEvents(database).source.stream('', { toHead: true }))
+  const [read] = await all.rest()
+  expect(Object.entries(read?.headers ?? {}).sort()).toEqual([
+    ['__proto__', 'p'],
+    ['constructor', ['c', 'd']],
+    ['reflex-source', 'x'],
+    ['reflex-source-id', '1'],
+  ])
+})
