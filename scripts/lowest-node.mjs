@@ -13,13 +13,13 @@ try {
     execFileSync('npm', ['pack', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
   )
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-  execFileSync('npm', ['install', ...quiet, `./${filename}`, `node@~${lowest}.0`], { cwd: folder, stdio: 'inherit' })
+  execFileSync('npm', ['install', ...quiet, `./${filename}`, `node@${lowest}.0`], { cwd: folder, stdio: 'inherit' })
   const bin = join(folder, 'node_modules', '.bin')
   const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
   const run = (command, ...args) => execFileSync(join(bin, command), args, { cwd: folder, env, encoding: 'utf8' })
 
   const version = run('node', '--version').trim()
-  if (!version.startsWith(`v${lowest}.`)) throw new Error(`expected Node ${lowest}, but found ${version}`)
+  if (version !== `v${lowest}.0`) throw new Error(`expected Node ${lowest}, but found ${version}`)
   for (const subpath of Object.keys(exports)) {
     const name = join('reflex-bridge', subpath)
     const names = run(
