@@ -9,9 +9,8 @@ export function describeError(error: unknown, { stack = false }: { readonly stac
   if (!stack) {
     const run = error instanceof RunError ? error : undefined
     const what = run === undefined ? error : run.cause // its own message begins with the name of the route
-    return maskPasswords(
-      `${messageOf(what) || String(what)}${silentCauses(what)}${run === undefined ? '' : where(run)}`,
-    )
+    const message = `${messageOf(what)}${silentCauses(what)}` || String(what)
+    return maskPasswords(`${message}${run === undefined ? '' : where(run)}`)
   }
   const stacks: string[] = []
   for (let each = error; each !== undefined && stacks.length < 10; each = (each as { cause?: unknown } | null)?.cause) {

@@ -17,8 +17,9 @@ export class ConfigError extends ReflexError {
 
   /** `title` names the configuration: its file. */
   constructor(title: string, problems: readonly Problem[]) {
-    const count = problems.length === 1 ? 'one error' : `${problems.length} errors`
-    super('CONFIG_INVALID', [`${title}: ${count}`, ...problems.map((problem) => `  ${line(problem)}`)].join('\n'), {
+    const [first, ...more] = problems.map(line)
+    const message = more.length === 0 ? `${first}` : [`${problems.length} errors`, first, ...more].join('\n  ')
+    super('CONFIG_INVALID', `${title}: ${message}`, {
       retriable: false,
     })
     this.problems = problems

@@ -11,6 +11,10 @@ export interface ServerUrl {
   readonly origin: string
 }
 
+/** Why a URL may not be read as it was meant. */
+export const encodingHint =
+  'if its password holds / : @ ? # or %, percent-encode them, or give the password as it is under password, beside the url'
+
 /** Takes a server's URL apart. Throws a RangeError that says what was expected, and does not quote the URL, which may hold a password. */
 export function serverUrl(
   url: string,
@@ -19,8 +23,7 @@ export function serverUrl(
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (parsed === undefined || parsed.hostname === '' || parsed.hash !== '') {
     throw new RangeError(
-      `expected a URL like ${form}, found something else after ${url.split(':')[0]}: (in a password / : @ ? # and % are ` +
-        'percent-encoded; or give it as it is under password, beside the url)',
+      `expected a URL like ${form}, found something else after ${url.split(':')[0]}: (${encodingHint})`,
     )
   }
   const { protocol, username, password, hostname, pathname } = parsed

@@ -1,7 +1,7 @@
 import { bridge } from '../bridge/bridge.ts'
 import { untilAborted } from '../core/abort.ts'
 import { systemClock } from '../core/clock.ts'
-import { codeOf } from '../core/errors.ts'
+import { isRetriable } from '../core/errors.ts'
 import type { Cursor } from '../core/event.ts'
 import { combineObservers, type Observer, type Status, statusObserver } from '../core/observer.ts'
 import type { Ended } from '../core/run.ts'
@@ -104,16 +104,20 @@ export function startRoute(
     }
   }
 
-  const ended = async (): Promise<RouteEnd> => {
+  const run = async (): Promise<RouteEnd> => {
     try {
       if (!once) return await supervise(attempt, { signal, observer: observers })
       return await attempt({ signal, clock: systemClock, observer: observers })
     } catch (error) {
-      if (!signal.aborted || codeOf(error) === 'GRACE_EXCEEDED') return { reason: 'failed', error }
-      return { reason: 'aborted', ...(error === signal.reason ? {} : { error }) }
+      if (!signal.aborted || !isRetriable(error)) return { reason: 'failed', error }
+      return { reason: 'aborted', error }
     } finally {
       state = 'ended'
     }
+  }
+  const ended = async (): Promise<RouteEnd> => {
+    const { reason, error } = await run()
+    return reason !== 'failed' && error === signal.reason ? { reason } : { reason, error }
   }
 
   let known: Backlog | undefined

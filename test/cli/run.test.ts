@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { createPool } from 'mysql2/promise'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
@@ -187,6 +188,19 @@ describe('run --check', () => {
     ])
   })
 
+  it('does not even prepare a file for writing', async () => {
+    const cwd = sqliteShop(3)
+    await run(['run', 'bridge.yaml', '--once'], { cwd })
+    const modes = (mode: string): unknown[] =>
+      ['shop.db', 'log.db'].map((file) => {
+        using database = new DatabaseSync(join(cwd, file))
+        return database.prepare(`pragma journal_mode${mode}`).get()?.['journal_mode']
+      })
+    expect(modes(' = delete')).toEqual(['delete', 'delete'])
+    expect((await run(['run', 'bridge.yaml', '--check'], { cwd })).code).toBe(0)
+    expect(modes('')).toEqual(['delete', 'delete'])
+  })
+
   it('leaves a route that is at work alone', async () => {
     const cwd = sqliteShop(3)
     const running = start(['run', 'bridge.yaml'], { cwd })
@@ -204,9 +218,11 @@ describe('run --check', () => {
     const cwd = sqliteShop(3)
     await run(['run', 'bridge.yaml', '--once'], { cwd })
     using database = openSqlite(join(cwd, 'shop.db'))
-    database.exec('delete from events')
+    insertInto(join(cwd, 'shop.db'), 'events', events(1, 3))
+    database.exec('delete from events where id <= 3')
     const { code, stdout } = await run(['run', 'bridge.yaml', '--check'], { cwd })
     expect(code).toBe(1)
+    expect(stdout).toContain('points at entries that have been removed')
     expect(stdout).toContain('the checkpoint of this route is kept in')
   })
 })
@@ -297,8 +313,7 @@ describe('run, with servers', () => {
     const admin = createPool({ ...mysqlOptions, uri: mysql.url, multipleStatements: true })
     onTestFinished(() => admin.end())
     await admin.query(
-      `create database ${name}; create user ${name} identified by '${secret}'; grant all on ${name}.* to ${name};
-       grant select on performance_schema.* to ${name}; grant process on *.* to ${name}`,
+      `create database ${name}; create user ${name} identified by '${secret}'; grant all on *.* to ${name}`,
     )
     onTestFinished(async () => void (await admin.query(`drop database ${name}; drop user ${name}`)))
     const pool = createPool({ ...mysqlOptions, uri: mysql.url, database: name })

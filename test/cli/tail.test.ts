@@ -163,6 +163,17 @@ describe('tail', () => {
     expect((await run(['tail', `sqlite:${path}`])).stderr).toBe(missing.stderr)
   })
 
+  it('encrypts, and refuses a certificate that is not to be trusted', async () => {
+    const log = await mysqlLog()
+    const [plain, encrypted, noFile] = await Promise.all(
+      ['', '?tls=verify-identity', '?ca=missing.pem'].map((query) => run(['tail', `${log.url}${query}`, '--to-head'])),
+    )
+    expect(plain?.code).toBe(0)
+    // Whatever the server has, it is not signed by a public authority.
+    expect(encrypted).toMatchObject({ code: 1, stderr: expect.stringMatching(/certificate|secure connection/) })
+    expect(noFile).toMatchObject({ code: 2, stderr: expect.stringMatching(/a file with certificates.*missing\.pem/) })
+  })
+
   it('fails with 1 and without the password where no server answers', async () => {
     const [mysql, redis] = await Promise.all([
       run(['--debug', 'tail', 'mysql://app:hunter2@127.0.0.1:1/shop']),

@@ -4,19 +4,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../adapters/mysql/index.ts'
 import { messageOf, OptionError } from '../../core/errors.ts'
-import { flag, text } from '../check-keys.ts'
+import { text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
-import { serverUrl } from '../server-url.ts'
+import { encodingHint, serverUrl } from '../server-url.ts'
 import { tableName } from '../table-name.ts'
 
-const FORM = 'mysql://user:password@host:3306/database'
+const FORM = 'mysql://user@host:3306/database'
 
 const login = {
   password: text.optional(),
-  /** Encrypted, and the server's certificate is checked. */
-  tls: flag.optional(),
-  /** A file with the authority that signed it, where that is not a public one. */
+  /** Encrypted; `verify-ca` does not look at the name in the server's certificate, only at who signed it. */
+  tls: z.enum(['verify-identity', 'verify-ca']).optional(),
+  /** A file with the authority that signed it, where that is not a public one. Means `verify-identity` if `tls` is not given. */
   ca: text.optional(),
 }
 
@@ -66,19 +66,21 @@ export const mysql: Scheme = {
 
 function parse({ url }: Location): ReturnType<typeof serverUrl> & { readonly database: string } {
   const server = serverUrl(url, { form: FORM, port: 3306 })
-  if (server.path !== '' && !server.path.includes('/')) return { ...server, database: server.path }
-  throw new RangeError(`expected the name of a database at the end of the URL, as in ${FORM}, found none`)
+  if (server.path !== '' && !/[/@]/.test(server.path)) return { ...server, database: server.path }
+  const found = server.path === '' ? 'none' : `another path (${encodingHint})`
+  throw new RangeError(`expected the name of a database at the end of the URL, as in ${FORM}, found ${found}`)
 }
 
+type Login = z.output<z.ZodObject<typeof login>>
+
 /** Each stream has a connection of its own, outside of the pool. */
-async function connect(
-  location: Location,
-  { password, tls, ca }: { password?: string | undefined; tls?: boolean | undefined; ca?: string | undefined },
-) {
+async function connect(location: Location, { password, tls, ca }: Login) {
   const { createPool } = await importClient('mysql2', () => import('mysql2/promise'))
   const server = parse(location)
   const { host, port, user, database } = server
   const secret = password ?? server.password
+  const encrypted = tls !== undefined || ca !== undefined
+  const authority = ca === undefined ? {} : { ca: await readAuthority(resolve(location.folder, ca)) }
   return createPool({
     ...mysqlOptions,
     host,
@@ -88,9 +90,7 @@ async function connect(
     connectTimeout: 3000,
     ...(user === undefined ? {} : { user }),
     ...(secret === undefined ? {} : { password: secret }),
-    ...(tls || ca !== undefined
-      ? { ssl: ca === undefined ? {} : { ca: await readAuthority(resolve(location.folder, ca)) } }
-      : {}),
+    ...(encrypted ? { ssl: { ...authority, verifyIdentity: tls !== 'verify-ca' } } : {}),
   })
 }
 

@@ -3,9 +3,9 @@ import { redisCursors, redisFailFast, redisSink, redisStream } from '../../adapt
 import { count, text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
-import { serverUrl } from '../server-url.ts'
+import { encodingHint, serverUrl } from '../server-url.ts'
 
-const FORM = 'redis://user:password@host:6379/0'
+const FORM = 'redis://user@host:6379/0'
 const password = text.optional()
 
 /** Redis streams, and checkpoints in Redis. `rediss:` is TLS. */
@@ -49,7 +49,9 @@ export const redis: Scheme = {
 function parse({ url }: Location): ReturnType<typeof serverUrl> & { readonly database: number } {
   const server = serverUrl(url, { form: FORM, port: 6379 })
   if (/^\d{0,9}$/.test(server.path)) return { ...server, database: Number(server.path) }
-  throw new RangeError(`expected the number of a database at the end of the URL, as in ${FORM}, found another path`)
+  throw new RangeError(
+    `expected the number of a database at the end of the URL, as in ${FORM}, found another path (${encodingHint})`,
+  )
 }
 
 /** A client that the adapter duplicates; it connects only for `durability`. */
