@@ -1,5 +1,11 @@
 import type { TestProject } from 'vitest/node'
-import { type Server, type ServerName, type ServerOrigin, startServers } from '../src/testing/servers/index.ts'
+import {
+  commandLineClient,
+  type Server,
+  type ServerName,
+  type ServerOrigin,
+  startServers,
+} from '../src/testing/servers/index.ts'
 
 /** The servers started once per run and shared by all test files. */
 export const sharedServers: readonly ServerName[] = ['redis', 'mysql', 'nats', 'kafka']
@@ -12,7 +18,7 @@ export interface SharedServer {
   readonly host: string
   readonly port: number
   readonly origin: ServerOrigin
-  /** argv prefixes by tool, where there is one: `redis-cli`, `mysql`, and Kafka's main classes. */
+  /** argv prefixes by tool: `redis-cli`, `mysql`, and Kafka's main classes. */
   readonly cli: Readonly<Record<string, readonly string[]>>
 }
 
@@ -35,22 +41,19 @@ const tools: Readonly<Record<ServerName, readonly string[]>> = {
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const servers = await startServers(sharedServers)
   project.provide('servers', {
-    redis: serializable(servers.redis),
-    mysql: serializable(servers.mysql),
-    nats: serializable(servers.nats),
-    kafka: serializable(servers.kafka),
+    redis: await serializable(servers.redis),
+    mysql: await serializable(servers.mysql),
+    nats: await serializable(servers.nats),
+    kafka: await serializable(servers.kafka),
   })
   return async () => {
     await servers[Symbol.asyncDispose]()
   }
 }
 
-function serializable(server: Server): SharedServer {
+async function serializable(server: Server): Promise<SharedServer> {
   const { name, version, url, host, port, origin } = server
   const cli: Record<string, readonly string[]> = {}
-  for (const tool of tools[name]) {
-    const prefix = server.cli(tool)
-    if (prefix !== undefined) cli[tool] = prefix
-  }
+  for (const tool of tools[name]) cli[tool] = server.cli(tool) ?? (await commandLineClient(name, tool))
   return { name, version, url, host, port, origin, cli }
 }

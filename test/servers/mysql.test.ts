@@ -23,7 +23,7 @@ test('the shared mysql lets root in without a password and says its version', as
 })
 
 test('mysql shows metadata locks from the start', async () => {
-  await using mysql = await startServer('mysql', { column: 'current' })
+  await using mysql = await startServer('mysql', { from: ['docker', 'native'], column: 'current' })
   const rows = await query(
     mysql.url,
     `select enabled as enabled from performance_schema.setup_instruments where name = 'wait/lock/metadata/sql/mdl'`,
@@ -32,7 +32,7 @@ test('mysql shows metadata locks from the start', async () => {
 })
 
 test('after kill -9 mysql starts again on the same port with its committed rows', async () => {
-  await using mysql = await startServer('mysql')
+  await using mysql = await startServer('mysql', { from: ['docker', 'native'] })
   await query(
     mysql.url,
     'create database shop',
@@ -68,7 +68,7 @@ test('two servers are two servers, and the mysql client comes with them', async 
 })
 
 test('the older column has MariaDB with its metadata lock plugin', { timeout: 300_000 }, async () => {
-  await using mysql = await startServer('mysql', { column: 'older' })
+  await using mysql = await startServer('mysql', { from: ['docker', 'native'], column: 'older' })
   expect(mysql.version).toMatch(/^10\.11\..*MariaDB/)
   const rows = await query(
     mysql.url,

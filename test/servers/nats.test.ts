@@ -25,7 +25,7 @@ test('the shared nats has JetStream and says its version', async () => {
 })
 
 test('after kill -9 nats starts again on the same port with its streams', async () => {
-  await using nats = await startServer('nats')
+  await using nats = await startServer('nats', { from: ['docker', 'native'] })
   const created = await request(
     nats,
     '$JS.API.STREAM.CREATE.events',
@@ -38,6 +38,6 @@ test('after kill -9 nats starts again on the same port with its streams', async 
 })
 
 test('the older column has NATS 2.9', { timeout: 300_000 }, async () => {
-  await using nats = await startServer('nats', { column: 'older' })
+  await using nats = await startServer('nats', { from: ['docker', 'native'], column: 'older' })
   expect(nats.version).toMatch(/^2\.9\./)
 })

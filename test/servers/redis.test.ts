@@ -31,7 +31,7 @@ test('redis-cli comes with a native redis', async () => {
 })
 
 test('after kill -9 redis starts again on the same port with its data', async () => {
-  await using redis = await startServer('redis')
+  await using redis = await startServer('redis', { from: ['docker', 'native'] })
   const process = redis.process
   if (process === undefined) throw new Error('expected control over the process')
   await withClient(redis.url, (client) => client.set('key', 'kept'))
@@ -48,7 +48,7 @@ test('after kill -9 redis starts again on the same port with its data', async ()
 })
 
 test('without the append-only file a killed redis is empty', async () => {
-  await using redis = await startServer('redis', { redis: { appendonly: false } })
+  await using redis = await startServer('redis', { from: ['docker', 'native'], redis: { appendonly: false } })
   await withClient(redis.url, (client) => client.set('key', 'lost'))
   await redis.process?.kill()
   await redis.process?.start()
@@ -56,7 +56,7 @@ test('without the append-only file a killed redis is empty', async () => {
 })
 
 test('a frozen redis keeps its connections and answers when thawed', async () => {
-  await using redis = await startServer('redis')
+  await using redis = await startServer('redis', { from: ['docker', 'native'] })
   await withClient(redis.url, async (client) => {
     await client.ping()
     redis.process?.freeze()

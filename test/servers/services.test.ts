@@ -23,7 +23,7 @@ async function result(args: string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 test('it prints servers and exports, and Ctrl-C stops them', async () => {
-  const child = services(['--only', 'redis,nats'])
+  const child = services(['--only', 'redis,nats'], { REDIS_URL: '', NATS_URL: '' })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     output += chunk

@@ -44,6 +44,23 @@ export async function startServer(name: ServerName, options: StartServerOptions 
   throw new Error(unavailable(definition, context, from, reasons))
 }
 
+/**
+ * The argv prefix of a command line client, as `Server.cli` has it, also where the server is not started from here: from PATH,
+ * the cache, or fetched into it. Throws an error that says why there is none.
+ */
+export async function commandLineClient(
+  name: ServerName,
+  tool: string,
+  options: StartServerOptions = {},
+): Promise<readonly string[]> {
+  const definition = definitions[name]
+  const reasons: string[] = []
+  const installation = await install(definition, contextOf(options), (reason) => reasons.push(reason))
+  const client = installation?.cli(tool)
+  if (client !== undefined) return client
+  throw new Error(`no ${tool} for ${name} on PATH, in the cache or to be fetched; install it\n${reasons.join('\n')}`)
+}
+
 function contextOf(options: StartServerOptions): ServerContext {
   const env = options.env ?? process.env
   const column = options.column ?? (env['REFLEX_BRIDGE_SERVERS'] || 'current')
