@@ -1,51 +1,87 @@
-import { FencedError } from '../../src/core/errors.ts'
+import { FencedError, ReflexError } from '../../src/core/errors.ts'
 import type { Cursor, Event } from '../../src/core/event.ts'
 import type { Sink } from '../../src/core/sink.ts'
-import { decodeFields, encodeFields } from '../../src/core/wire.ts'
+import { decodeFields, encodeFields, wireNames } from '../../src/core/wire.ts'
 
 /** A destination in memory: what a sink of a real broker does, in its shortest form. */
 export interface MemoryDestination {
-  /** The events in order, with the headers of the wire. */
+  /** The events in order, with the headers of the wire. Taking some off the end is how the destination loses its tail. */
   readonly events: Event[]
   /** A writer of this destination; each call stands for a process. */
   sink(): Sink
 }
 
-/** Makes an effectively-once destination that keeps entries and checkpoint together, as the Redis sink does. */
-export function memoryDestination(): MemoryDestination {
+/** What kind of a destination it is. */
+export interface MemoryDestinationOptions {
+  /**
+   * `position`: the route's position is kept with the events, and both are lost together, as in Redis and Kafka. `events`: there
+   * is nothing but the events, so that the checkpoint counts and the tail is searched, as in JetStream. Default: `position`.
+   */
+  readonly keeps?: 'position' | 'events' | undefined
+  /** Whether an older writer is fenced off, and a writer sees that its tail is not what it left. Default: true. */
+  readonly fences?: boolean | undefined
+}
+
+/** A position of the source, and how many events there were with it: the mark. */
+interface Position {
+  readonly cursor: Cursor
+  readonly length: number
+}
+
+interface Route {
+  epoch: number
+  readonly positions: Position[]
+}
+
+/** Makes an effectively-once destination for one route. */
+export function memoryDestination({
+  keeps = 'position',
+  fences = true,
+}: MemoryDestinationOptions = {}): MemoryDestination {
   const events: Event[] = []
-  const routes = new Map<string, { epoch: number; cursor: Cursor; length: number }>()
+  const routes = new Map<string, Route>()
+  const sourceId = (event: Event | undefined): Cursor => (event?.headers[wireNames.sourceId] ?? '') as Cursor
+
   return {
     events,
     sink: () => ({
       name: 'memory',
       open: async ({ route, source, saved, signal }) => {
         signal?.throwIfAborted()
-        const known = routes.get(route) ?? { epoch: 0, cursor: saved?.cursor ?? '', length: 0 }
-        const epoch = known.epoch + 1
-        routes.set(route, { ...known, epoch })
+        const own = routes.get(route) ?? { epoch: 0, positions: [] }
+        routes.set(route, own)
+        const epoch = ++own.epoch
+        const checkpoint = saved && { cursor: saved.cursor, length: Number(saved.mark) }
+        const lost = checkpoint !== undefined && checkpoint.length > events.length
+        while ((own.positions.at(-1)?.length ?? 0) > events.length) own.positions.pop()
+        const known = (keeps === 'position' ? own.positions.at(-1) : undefined) ?? (lost ? undefined : checkpoint)
+        const start = known ?? { cursor: sourceId(events.at(-1)), length: events.length }
+        // What stands beyond the known position is not appended again.
+        const skip = new Set(events.slice(start.length).map(sourceId))
+        let expected = events.length
         let repair: string | undefined
-        let { cursor } = known
-        if (events.length < known.length) {
-          cursor = (events.at(-1)?.headers['reflex-source-id'] as string | undefined) ?? ''
-          repair = `the last ${known.length - events.length} events were lost: resuming after ${JSON.stringify(cursor)}`
-        }
+        if (lost) repair = `${checkpoint.length - events.length} events were lost: resuming after "${start.cursor}"`
+        else if (known === undefined && events.length > 0) repair = `no checkpoint: resuming after "${start.cursor}"`
         return {
-          resumeFrom: cursor,
+          resumeFrom: start.cursor,
           ...(repair === undefined ? {} : { repair }),
           append: async (batch, next) => {
-            const encoded = batch.map((event): Event => {
-              const { isNull, ...fields } = decodeFields(encodeFields(event, source)) as NonNullable<
-                ReturnType<typeof decodeFields>
-              >
-              return { ...fields, id: '', metadata: isNull ? null : event.metadata }
-            })
+            const encoded = batch
+              .filter(({ id }) => !skip.delete(id))
+              .map((event): Event => {
+                const { isNull, ...fields } = decodeFields(encodeFields(event, source)) as NonNullable<
+                  ReturnType<typeof decodeFields>
+                >
+                return { ...fields, id: '', metadata: isNull ? null : event.metadata }
+              })
             await Promise.resolve()
-            if (routes.get(route)?.epoch !== epoch)
-              throw new FencedError(`another writer has taken over the route ${route}`)
+            if (fences && own.epoch !== epoch) throw new FencedError(`another writer has taken over the route ${route}`)
+            if (fences && events.length !== expected)
+              throw new ReflexError('SINK_TAIL_CHANGED', `there are ${events.length} events instead of ${expected}`)
             for (const event of encoded) events.push({ ...event, id: String(events.length + 1) })
-            routes.set(route, { epoch, cursor: next, length: events.length })
-            return String(events.length)
+            expected = events.length
+            own.positions.push({ cursor: next, length: expected })
+            return String(expected)
           },
           [Symbol.asyncDispose]: async () => {},
         }

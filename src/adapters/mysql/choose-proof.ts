@@ -1,10 +1,11 @@
 import type { TableDescription } from './describe-table.ts'
 import { type GapProof, GapProofError } from './gap-proof.ts'
-import { type BarrierMode, lockBarrier } from './lock-barrier.ts'
+import { lockBarrier } from './lock-barrier.ts'
 import { metadataLockInfo } from './metadata-lock-info.ts'
 import { metadataLocks } from './metadata-locks.ts'
 import type { OwnConnection } from './own-connection.ts'
 import { whyReplicated } from './replication.ts'
+import type { BarrierMode } from './writers-of-now.ts'
 
 /** The best proof that the server and the account allow. */
 export interface ChosenProof {
@@ -23,15 +24,19 @@ export async function chooseProof(
   barrier: BarrierMode,
 ): Promise<ChosenProof> {
   const grants = grantsFor(description)
-  const replicated = await whyReplicated(connection, description)
-  if (replicated !== undefined) {
-    throw new GapProofError(description, [replicated.why], replicated.denied === undefined ? [] : grants)
-  }
+  await refuseReplica(connection, description)
   const best = await (description.kind === 'mysql' ? metadataLocks : metadataLockInfo)(connection, description)
   if (typeof best !== 'string') return { proof: best, instead: undefined }
   const other = await lockBarrier(connection, description, barrier)
   if (typeof other !== 'string') return { proof: other, instead: best }
   throw new GapProofError(description, [best, other], grants)
+}
+
+/** Throws `GapProofError` where rows may arrive from another server, which may begin at any time. */
+export async function refuseReplica(connection: OwnConnection, description: TableDescription): Promise<void> {
+  const replicated = await whyReplicated(connection, description)
+  if (replicated === undefined) return
+  throw new GapProofError(description, [replicated.why], replicated.denied === true ? grantsFor(description) : [])
 }
 
 /** The statements that allow the best proof. */

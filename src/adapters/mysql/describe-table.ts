@@ -24,6 +24,7 @@ const VARIABLES = [
   'auto_increment_increment',
   'group_replication_group_name',
   'innodb_read_only',
+  'performance_schema',
   'wsrep_on',
   'wsrep_provider',
 ] as const

@@ -2,7 +2,10 @@ import { ReflexError } from '../../core/errors.ts'
 import type { TableDescription } from './describe-table.ts'
 import type { Wait } from './wait.ts'
 
-/** How it is proven that a missing id will never appear; docs: `MysqlEventsOptions`. */
+/**
+ * How it is proven that a missing id will never appear: by the metadata locks that writers hold, in MySQL's
+ * performance_schema or MariaDB's plugin METADATA_LOCK_INFO, or by a table lock that waits for them.
+ */
 export type GapProofKind = 'metadata-locks' | 'metadata-lock-info' | 'barrier'
 
 /** Proves, through one connection, that missing ids are dead. */

@@ -1,6 +1,6 @@
 export { GapProofError, type GapProofKind } from './gap-proof.ts'
-export type { BarrierMode } from './lock-barrier.ts'
 export { type MysqlCursors, mysqlCursors } from './mysql-cursors.ts'
 export { type MysqlCheck, type MysqlEvents, type MysqlEventsOptions, mysqlEvents } from './mysql-events.ts'
 export { type MysqlConnection, type MysqlPool, mysqlOptions } from './mysql-pool.ts'
 export type { Blocked } from './wait.ts'
+export type { BarrierMode } from './writers-of-now.ts'

@@ -3,7 +3,7 @@ import type { NewEvent } from '../../core/event.ts'
 import { formatTimestamp } from '../../core/wire.ts'
 import { formatHeaders } from '../../sql/headers-text.ts'
 import { explainMysql } from './mysql-error.ts'
-import type { CoreConnection } from './mysql-pool.ts'
+import { type CoreConnection, runQuery } from './mysql-pool.ts'
 
 const FOREIGN_ID_LENGTH = 255
 const ROWS = 500
@@ -31,12 +31,13 @@ export async function insertEvents(
     ...(optional.headers ? ['headers'] : []),
   ]
   const ids: string[] = []
-  const query = (sql: string, values: readonly unknown[] = []): Promise<unknown> =>
-    new Promise((resolve, reject) => {
-      connection.query({ sql, values, rowsAsArray: true, typeCast: true }, (error, result) =>
-        error ? reject(explainMysql(error, name)) : resolve(result),
-      )
-    })
+  const query = async (sql: string, values: readonly unknown[] = []): Promise<unknown> => {
+    try {
+      return await runQuery(connection, sql, values)
+    } catch (error) {
+      throw explainMysql(error, name)
+    }
+  }
   let step: bigint | undefined
   for (const part of parts(rows)) {
     const values: unknown[] = []

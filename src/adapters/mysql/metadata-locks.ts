@@ -2,8 +2,9 @@ import { ReflexError } from '../../core/errors.ts'
 import type { TableDescription } from './describe-table.ts'
 import type { GapProof } from './gap-proof.ts'
 import { isDenied } from './mysql-error.ts'
-import { olderTransactions } from './older-transactions.ts'
 import type { OwnConnection } from './own-connection.ts'
+import type { Wait } from './wait.ts'
+import { writersOfNow } from './writers-of-now.ts'
 
 /** The types of lock that permit writing to a table. */
 const WRITING = ['SHARED_WRITE', 'SHARED_WRITE_LOW_PRIO', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE']
@@ -37,7 +38,8 @@ export async function metadataLocks(
     throw error
   }
   if (state.off !== undefined) return state.off
-  const older = await olderTransactions(connection, description)
+  // A lock that was taken before the instrument was on, or when it had no room, is never shown.
+  const older = await writersOfNow(connection, description, { mode: 'read', idle: true })
   if (typeof older === 'string') return older
 
   const held = `select owner_thread_id, owner_event_id, object_instance_begin, lock_type from performance_schema.metadata_locks
@@ -53,37 +55,39 @@ export async function metadataLocks(
     )
   }
 
-  let settled: string | undefined // of `lost`, when all older transactions were over
+  /** Waits for the holders of now; false if some may not have been shown. */
+  const holders = async (wait: Wait): Promise<boolean> => {
+    const { lost, xa } = state
+    // XA PREPARE moves a lock to another owner: it is copied, then let go. So a second look finds a copy that the first one
+    // has missed, and a second round waits for the copies. XA COMMIT lets go of a copy when all is committed.
+    for (let round = 1; round <= (xa ? 2 : 1); round++) {
+      const first = await locks()
+      if (xa) for (const [lock, holder] of await locks()) first.set(lock, holder)
+      await wait(async () => {
+        if (first.size === 0) return undefined
+        const now = await locks()
+        for (const lock of first.keys()) if (!now.has(lock)) first.delete(lock)
+        return first.values().next().value
+      })
+    }
+    state = await instrumentation(connection)
+    if (state.off !== undefined) {
+      throw new ReflexError(
+        'GAP_PROOF_LOST',
+        `${description.name}: ${state.off}, and was not when this stream was opened: start again`,
+      )
+    }
+    return state.lost === lost && state.xa === xa
+  }
+
+  let settled: string | undefined // the count of lost locks whose transactions are all over
   return {
     kind: 'metadata-locks',
     settle: async (wait) => {
-      for (;;) {
-        const { lost, xa } = state
-        if (settled !== lost) {
-          await older(wait)
-          settled = lost
-        }
-        // XA PREPARE moves a lock to another owner: it is copied, then let go. So a second look finds a copy that the first
-        // one has missed, and a second round waits for the copies. XA COMMIT lets go of a copy when all is committed.
-        for (let round = 1; round <= (xa ? 2 : 1); round++) {
-          const first = await locks()
-          if (xa) for (const [lock, holder] of await locks()) first.set(lock, holder)
-          await wait(async () => {
-            if (first.size === 0) return undefined
-            const now = await locks()
-            for (const lock of first.keys()) if (!now.has(lock)) first.delete(lock)
-            return first.values().next().value
-          })
-        }
-        state = await instrumentation(connection)
-        if (state.off !== undefined) {
-          throw new ReflexError(
-            'GAP_PROOF_LOST',
-            `${description.name}: ${state.off}, and was not when this stream was opened: start again`,
-          )
-        }
-        if (state.lost === lost && state.xa === xa) return
-      }
+      if (state.lost === settled && (await holders(wait))) return
+      const { lost } = state
+      await older(wait)
+      settled = lost
     },
   }
 }

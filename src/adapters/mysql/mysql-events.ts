@@ -7,10 +7,10 @@ import { createWakeups } from '../../sql/wakeups.ts'
 import { grantsFor } from './choose-proof.ts'
 import type { GapProofError, GapProofKind } from './gap-proof.ts'
 import { formatDatetime, insertEvents } from './insert-events.ts'
-import type { BarrierMode } from './lock-barrier.ts'
 import { checkConnection, checkPool, type MysqlConnection, type MysqlPool } from './mysql-pool.ts'
 import { type EventTable, openReader, withConnection } from './mysql-reader.ts'
 import type { Blocked } from './wait.ts'
+import type { BarrierMode } from './writers-of-now.ts'
 
 /** Options of `mysqlEvents`. */
 export interface MysqlEventsOptions extends TableStreamOptions {
@@ -97,7 +97,7 @@ export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): 
     head: async ({ signal } = {}) => {
       await using reader = await openReader(at, signal)
       const newest = await reader.newest()
-      await reader.settleWriters(signal ?? new AbortController().signal) // whoever resumes here has missed nothing
+      await reader.settleWriters() // whoever resumes here has missed nothing
       return String(newest)
     },
     backlog: async (after, { signal } = {}) => {
@@ -116,7 +116,7 @@ export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): 
     },
     at: async (timestamp, { signal } = {}) => {
       await using reader = await openReader(at, signal)
-      await reader.settleWriters(signal ?? new AbortController().signal)
+      await reader.settleWriters()
       let searched = '0'
       for (;;) {
         const part = `(select id, \`timestamp\` from \`${table}\` where id > ${searched} order by id limit ${SEARCHED}) part`

@@ -80,6 +80,19 @@ export function checkConnection(connection: MysqlConnection): CoreConnection {
   return core as CoreConnection
 }
 
+/**
+ * Runs a statement on the application's connection, whatever its options make of rows: an array each, values as mysql2
+ * reads them.
+ */
+export function runQuery(connection: CoreConnection, sql: string, values: readonly unknown[]): Promise<unknown> {
+  const typeCast = (_field: unknown, next: () => unknown): unknown => next()
+  return new Promise((resolve, reject) => {
+    connection.query({ sql, values, rowsAsArray: true, nestTables: false, typeCast }, (error, result) =>
+      error ? reject(error) : resolve(result),
+    )
+  })
+}
+
 function checkConfig(what: string, config: ConnectionConfig): void {
   for (const [option, value] of Object.entries(mysqlOptions)) {
     if (config[option] === value) continue

@@ -1,14 +1,14 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Event } from '../../core/event.ts'
 import type { TableReader } from '../../sql/table-stream.ts'
-import { type ChosenProof, chooseProof } from './choose-proof.ts'
+import { type ChosenProof, chooseProof, refuseReplica } from './choose-proof.ts'
 import { createDecoder, eventColumns } from './decode-row.ts'
 import { describeTable, type TableDescription } from './describe-table.ts'
-import type { BarrierMode } from './lock-barrier.ts'
 import { explainMysql, isLockTimeout } from './mysql-error.ts'
 import type { CorePool } from './mysql-pool.ts'
 import { type OwnConnection, openConnection } from './own-connection.ts'
 import { type Blocked, createWait } from './wait.ts'
+import type { BarrierMode } from './writers-of-now.ts'
 
 /** Where an event table is, and how it is read. */
 export interface EventTable {
@@ -83,7 +83,11 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
           return events
         }),
       newest: async () => BigInt(((await value(`select max(id) from \`${table}\``)) as string | null) ?? 0),
-      settleWriters: () => explain(() => chosen.proof.settle(wait())),
+      settleWriters: () =>
+        explain(async () => {
+          await chosen.proof.settle(wait())
+          await refuseReplica(connection, description)
+        }),
       [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
     }
   } catch (error) {

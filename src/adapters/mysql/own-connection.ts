@@ -156,6 +156,7 @@ function privateConfig(pool: CorePool, onSocket: (socket: Socket) => void): obje
     charsetNumber: UTF8MB4_UNICODE_CI,
     clientFlags: (theirs['clientFlags'] as number) | MULTI_STATEMENTS,
     multipleStatements: true,
+    compress: false, // mysql2 warns on the console when compressed answers to several statements come together
     typeCast: true,
     nestTables: undefined,
     decimalNumbers: false,

@@ -1,7 +1,7 @@
 import { untilAborted } from '../../core/abort.ts'
 import { ReflexError } from '../../core/errors.ts'
 import { explainMysql } from './mysql-error.ts'
-import { type CoreConnection, checkConnection, type MysqlPool } from './mysql-pool.ts'
+import { checkConnection, type MysqlPool, runQuery } from './mysql-pool.ts'
 
 /** Runs one statement on a borrowed connection; rows are arrays. */
 export type PooledQuery = (sql: string, values: readonly unknown[]) => Promise<unknown>
@@ -55,12 +55,4 @@ export function pooledQuery(
       clearTimeout(timer)
     }
   }
-}
-
-function runQuery(core: CoreConnection, sql: string, values: readonly unknown[]): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    core.query({ sql, values, rowsAsArray: true, typeCast: true, nestTables: false }, (error, result) =>
-      error ? reject(error) : resolve(result),
-    )
-  })
 }

@@ -4,12 +4,12 @@ import type { OwnConnection } from './own-connection.ts'
 
 /**
  * Why rows of a table may arrive from another server, where the transactions that hold their ids cannot be seen; undefined
- * if they cannot. `denied` names what must be granted to find out.
+ * if they cannot. With `denied`, the account may not find out.
  */
 export async function whyReplicated(
   connection: OwnConnection,
-  { kind, variables, account }: TableDescription,
-): Promise<{ readonly why: string; readonly denied?: string } | undefined> {
+  { kind, variables }: TableDescription,
+): Promise<{ readonly why: string; readonly denied?: boolean } | undefined> {
   const increment = variables.get('auto_increment_increment')
   if (variables.get('wsrep_on') === 'ON' && !['', 'none', undefined].includes(variables.get('wsrep_provider'))) {
     return { why: 'it is a node of a Galera cluster, and rows arrive from the other nodes' }
@@ -23,34 +23,27 @@ export async function whyReplicated(
   if (variables.get('innodb_read_only') === 'ON') {
     return { why: 'innodb_read_only is ON: it reads what another server writes' }
   }
-  for (const { sql, grant } of kind === 'mysql' ? MYSQL : MARIADB) {
+  for (const sql of kind === 'mariadb'
+    ? MARIADB
+    : variables.get('performance_schema') === 'ON'
+      ? MYSQL
+      : MYSQL.slice(1)) {
     try {
       const sources = await connection.rows(sql)
-      return sources.length === 0
-        ? undefined
-        : {
-            why: 'it is a replica, and rows arrive from its source: use the primary (once it is one itself, RESET REPLICA ALL)',
-          }
+      if (sources.length === 0) return undefined
+      return {
+        why: `it is a replica, and rows arrive from its source: use the primary (once it is one itself: ${RESET[kind]})`,
+      }
     } catch (error) {
       if (!isDenied(error)) throw error
-      if (grant !== undefined)
-        return {
-          why: 'it may be a replica, which this account may not know',
-          denied: `GRANT ${grant} ON *.* TO ${account}`,
-        }
     }
   }
-  return undefined
+  return { why: 'it may be a replica, which this account may not find out', denied: true }
 }
 
-interface Question {
-  readonly sql: string
-  /** Asked last: what must be granted if it is denied as well. */
-  readonly grant?: string
-}
-
-const MYSQL: readonly Question[] = [
-  { sql: 'select channel_name from performance_schema.replication_connection_configuration' },
-  { sql: 'show replica status', grant: 'REPLICATION CLIENT' },
+const MYSQL = [
+  'select channel_name from performance_schema.replication_connection_configuration',
+  'show replica status',
 ]
-const MARIADB: readonly Question[] = [{ sql: 'show all slaves status', grant: 'SLAVE MONITOR' }]
+const MARIADB = ['show all slaves status']
+const RESET = { mysql: 'RESET REPLICA ALL', mariadb: 'RESET SLAVE ALL' }

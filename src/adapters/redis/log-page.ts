@@ -1,6 +1,7 @@
 import { CursorAheadError, CursorTrimmedError, OptionError } from '../../core/errors.ts'
 import { compareIds, ZERO_ID } from './entry-id.ts'
 import type { RedisConnection } from './redis-connection.ts'
+import { redisError } from './redis-error.ts'
 
 /** An entry as it comes over the wire: its id, and names and values in turns. */
 export type RawEntry = readonly [id: Buffer, fields: readonly Buffer[]]
@@ -41,9 +42,9 @@ export async function readPage(
     callBuffer('EXEC'),
   ])
   const [rows, info] = replies[3] as [RawEntry[] | Error, (Buffer | string | unknown)[] | Error]
-  if (rows instanceof Error) throw rows
+  if (rows instanceof Error) throw redisError(log, rows)
   if (!(info instanceof Error)) return { rows, state: parseState(log, info) }
-  if (!info.message.includes('no such key')) throw info
+  if (!info.message.includes('no such key')) throw redisError(log, info)
   return {
     rows,
     state: {
@@ -95,13 +96,18 @@ export function bytesOf(fields: readonly Buffer[] | undefined): number {
 export interface LogKnowledge {
   /** How many entries had been appended at the last read. */
   readonly added: bigint
-  /** How many had been appended when the position was the head; undefined if it has not been seen to be. */
+  /** How many had been appended when the position was last at the head; undefined if it has not been seen there. */
   readonly addedAtHead: bigint | undefined
 }
 
 /** What is known of a position that a stream is opened at: nothing, but that all entries follow `0-0`. */
 export function knownAt(position: string): LogKnowledge {
   return { added: 0n, addedAtHead: position === ZERO_ID ? 0n : undefined }
+}
+
+/** What is known when a read at `position` has shown `state`. */
+export function learn(known: LogKnowledge, position: string, { added, head }: LogState): LogKnowledge {
+  return { added, addedAtHead: position === head ? added : known.addedAtHead }
 }
 
 /**
@@ -128,7 +134,7 @@ export function provePosition(
   if (compareIds(position, last) > 0)
     throw new CursorAheadError(log, { cursor: position, reason: 'beyond', found: last })
   if (first === undefined || compareIds(first, position) > 0) {
-    // All that is left follows the position. Nothing else did if it is all that was appended since.
+    // All that is left follows the position. Nothing else did if it is all that was appended since the position was the head.
     const explained = compareIds(lastDeleted, position) > 0 ? 1n : 0n
     if (addedAtHead !== undefined && state.added - addedAtHead - length <= explained) return
     throw new CursorTrimmedError(log, { cursor: position, ...(first === undefined ? {} : { earliest: first }) })

@@ -1,6 +1,6 @@
 import { OptionError } from '../../core/errors.ts'
 
-/** What is needed of a client: ioredis's `Redis`, version 6 or 5. It is only duplicated, never used itself. */
+/** What is needed of a client, ioredis's `Redis`. It is only duplicated, never used itself. */
 export interface RedisClient {
   readonly options: RedisClientOptions
   readonly isCluster?: boolean | undefined

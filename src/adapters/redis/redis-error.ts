@@ -16,6 +16,7 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
   WRONGPASS: ['the username or password is wrong', false],
   WRONGTYPE: ['the key holds something else: choose another key', false],
   MOVED: ['the key is on another node of this cluster: connect to that one', false],
+  VERSION: ['older ones do not count the entries of a stream', false],
   CROSSSLOT: ['keys that are used together must be in one slot of a cluster: give the stream key a hash tag', false],
 }
 
@@ -23,8 +24,10 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
 export function redisError(log: string, error: unknown): ReflexError {
   if (error instanceof ReflexError) return error
   const message = messageOf(error)
-  // A script's errors carry the server's own line, and those of Redis 7.0 say NOPERM in words.
-  const word = message.includes('ACL failure') ? 'NOPERM' : /^(?:ERR (?=\w+ ))?([A-Z]{2,})\b/.exec(message)?.[1]
+  // Inside of a script a missing permission is told in words.
+  const word = /ACL failure in script|The user executing the script can't/.test(message)
+    ? 'NOPERM'
+    : /^([A-Z]{2,})\b/.exec(message)?.[1]
   if (word === undefined) {
     return new ReflexError(
       'REDIS_CONNECTION',

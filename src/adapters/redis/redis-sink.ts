@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { untilAborted } from '../../core/abort.ts'
-import { FencedError, OptionError, ReflexError } from '../../core/errors.ts'
+import { OptionError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
 import { encodeEntry } from './codec.ts'
@@ -9,6 +9,7 @@ import { packEntries } from './pack-entries.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
 import { connectRedis, type RedisConnection } from './redis-connection.ts'
 import { type FoundMark, formatMark, parseMark, type RouteTail, resume } from './route-tail.ts'
+import { appendRefused, keyIsShared, oversizeHint } from './sink-errors.ts'
 import { appendBatch, openRoute } from './sink-scripts.ts'
 import { findSourceEntries } from './source-entries.ts'
 
@@ -83,11 +84,11 @@ async function openWriter(connection: RedisConnection, options: WriterOptions): 
     maxRefill,
     entriesOfSource: (upTo) => findSourceEntries(connection, { log, key, source, mark: upTo, limit: maxRefill }),
   })
-  if (ids === 'source' && resumption.id !== tail.last) throw foreign(where, tail.last)
+  if (ids === 'source' && resumption.id !== tail.last) throw keyIsShared(where, tail.last)
 
   let { id, count } = resumption
   let cursor = tail.found?.cursor ?? ''
-  let added = String(tail.added)
+  let added = String(resumption.added)
   const skip = new Set(resumption.skip)
   let failure: { readonly error: unknown } | undefined
 
@@ -100,12 +101,17 @@ async function openWriter(connection: RedisConnection, options: WriterOptions): 
       return encodeEntry(event, source, last)
     })
     const counted = count + BigInt(events.length)
-    const [outcome, ...found] = await appendBatch.call(connection, keys, [
-      ...[writer, cursor, next, String(counted), id, added, ids === 'source' ? '1' : '', source],
-      skip.size === 0 ? '' : JSON.stringify([...skip]),
-      ...packEntries(entries),
-    ])
-    if (outcome !== 'ok') throw refused(where, outcome, found)
+    const packages = packEntries(entries)
+    const [outcome, ...found] = await appendBatch
+      .call(connection, keys, [
+        ...[writer, cursor, next, String(counted), id, added, ids === 'source' ? '1' : '', source],
+        skip.size === 0 ? '' : JSON.stringify([...skip]),
+        ...packages,
+      ])
+      .catch((error: unknown) => {
+        throw oversizeHint(error, Math.max(...packages.map(({ length }) => length)))
+      })
+    if (outcome !== 'ok') throw appendRefused(where, outcome, found)
     cursor = next
     count = counted
     id = found[0] as string
@@ -136,8 +142,8 @@ export function checkpointKey(key: string, route: string): string {
 }
 
 function parseTail(where: string, source: string, reply: readonly (string | null)[]): RouteTail {
-  const [cursor, id, count, added, foundSource, skip, entryIsThere, ...state] = reply
-  const [length, allAdded, last, first] = state as [string, string, string, string]
+  const [cursor, id, count, added, foundSource, skip, matches, ...state] = reply
+  const [length, allAdded, first, last] = state as [string, string, string, string]
   if (foundSource !== null && foundSource !== source) {
     throw new OptionError(
       `${where}: its checkpoint was written from the source ${foundSource}, not ${source}, so that its cursor means nothing here: give the bridge another name`,
@@ -151,7 +157,7 @@ function parseTail(where: string, source: string, reply: readonly (string | null
           id,
           count: BigInt(count ?? 0),
           added: BigInt(added ?? 0),
-          entryIsThere: entryIsThere === '1',
+          matches: matches === '1',
           skip: new Set(skip ? (JSON.parse(skip) as string[]) : []),
         }
   return { found, length: BigInt(length), added: BigInt(allAdded), last, first }
@@ -169,37 +175,4 @@ function entryIdAfter(last: string, { id }: Event, where: string): string {
   throw new OptionError(
     `${where}: with ids: 'source' the ids of events must rise, but event ${id} follows the entry ${last}: use ids: 'auto', or another key`,
   )
-}
-
-function foreign(where: string, last: string): ReflexError {
-  return new ReflexError(
-    'SINK_KEY_SHARED',
-    `${where}: with ids: 'source' no one else may write to the key, but its newest entry, ${last}, is not of this route: use ids: 'auto', or another key`,
-    { retriable: false },
-  )
-}
-
-function refused(
-  where: string,
-  outcome: string | null | undefined,
-  [last, added]: readonly (string | null)[],
-): ReflexError {
-  switch (outcome) {
-    case 'fenced':
-      return new FencedError(`${where}: another writer has taken this route over; nothing was appended`)
-    case 'foreign':
-      return foreign(where, last ?? '')
-    case 'full':
-      return new ReflexError(
-        'SINK_KEY_FULL',
-        `${where}: the newest entry is ${last}, so that Redis has no ids left for more: use another key`,
-        { retriable: false },
-      )
-    default:
-      // gone, changed, lost
-      return new ReflexError(
-        'SINK_TAIL_CHANGED',
-        `${where}: its checkpoint or its entries were deleted, evicted or rolled back since the last append (${[outcome, last, added].filter(Boolean).join(' ')}); nothing was appended. Opening it again finds out what is lost.`,
-      )
-  }
 }

@@ -25,9 +25,10 @@ export interface RouteTail {
 
 /** A mark as Redis keeps it. */
 export interface FoundMark extends RouteMark {
-  /** How many entries the stream had got when entry `id` was appended. */
+  /** How many entries the stream had got with entry `id`, at least. */
   readonly added: bigint
-  readonly entryIsThere: boolean
+  /** Whether the stream is still the one that got it. */
+  readonly matches: boolean
   /** Source ids that an earlier opening found in the stream and that have not been reached yet. */
   readonly skip: ReadonlySet<string>
 }
@@ -49,6 +50,8 @@ export interface Resumption {
   readonly id: string
   /** How many events of the route have been appended and not been lost. */
   readonly count: bigint
+  /** How many entries the stream had got with entry `id`, at least. */
+  readonly added: bigint
   /** Source ids that are in the stream already: not to be appended again. */
   readonly skip: ReadonlySet<string>
   readonly repair: string | undefined
@@ -86,40 +89,40 @@ export async function resume(
   { maxRefill, entriesOfSource }: ResumeOptions,
 ): Promise<Resumption> {
   const { found } = tail
-  if (found !== undefined && (found.count === 0n || isSameStream(tail, found))) {
-    const here = { resumeFrom: found.cursor, id: found.id, count: found.count, skip: found.skip }
-    if (saved === undefined || saved.count <= found.count) return { ...here, repair: undefined }
-    return refill(saved.count - found.count, `the stream and its checkpoint lost what followed entry ${found.id}`, here)
+  if (found?.matches) {
+    const { cursor: resumeFrom, id, count, added, skip } = found
+    const here = { resumeFrom, id, count, added, skip }
+    if (saved === undefined || saved.count <= count) return { ...here, repair: undefined }
+    return refill(saved.count - count, `the stream and its checkpoint lost what followed entry ${id}`, here)
   }
+  const nothing = { id: ZERO_ID, count: 0n, added: 0n, skip: new Set<string>() }
   const mark = found ?? saved
-  if (mark === undefined || mark.count === 0n)
-    return { resumeFrom: mark?.cursor ?? '', id: ZERO_ID, count: 0n, skip: new Set(), repair: undefined }
+  if (mark === undefined || mark.count === 0n) return { ...nothing, resumeFrom: mark?.cursor ?? '', repair: undefined }
 
   const what = found === undefined ? 'its checkpoint in Redis is gone' : 'the stream was deleted or replaced'
-  const { newest, beyond, top }: SourceEntries =
-    tail.length === 0n ? { newest: undefined, beyond: new Set(), top: undefined } : await entriesOfSource(mark.id)
+  if (tail.length === 0n) return refill(mark.count, `${what}, and its entries are lost`, { ...nothing, resumeFrom: '' })
+  const { newest, beyond, top } = await entriesOfSource(mark.id)
   if (newest !== undefined && newest.id !== mark.id) {
     const lost = mark.count > tail.added ? mark.count - tail.added : 1n
-    const count = mark.count - lost
-    const from = { resumeFrom: newest.sourceId, id: top ?? newest.id, count, skip: beyond }
+    const from = {
+      resumeFrom: newest.sourceId,
+      id: top ?? newest.id,
+      count: mark.count - lost,
+      added: 0n,
+      skip: beyond,
+    }
     return refill(lost, `${what}, and what followed entry ${newest.id} is lost, at least`, from)
   }
-  const retained =
-    found === undefined &&
-    tail.length > 0n &&
-    frontIsGone(tail, mark.id) &&
-    isSameStream(tail, { ...mark, added: mark.count })
-  if (newest === undefined && !retained)
-    return refill(mark.count, `${what}, and its entries are lost`, {
-      resumeFrom: '',
-      id: top ?? ZERO_ID,
-      count: 0n,
-      skip: beyond,
-    })
+  const retained = found === undefined && wasRetained(mark, tail)
+  if (newest === undefined && !retained) {
+    const from = { ...nothing, resumeFrom: '', id: top ?? ZERO_ID, skip: beyond }
+    return refill(mark.count, `${what}, and its entries are lost`, from)
+  }
   return {
     resumeFrom: mark.cursor,
     id: top ?? mark.id,
     count: mark.count,
+    added: 0n, // not known: the next append will
     skip: beyond,
     repair: `${what}; nothing is lost, and ${beyond.size} events that are there after entry ${mark.id} are not appended again`,
   }
@@ -137,22 +140,7 @@ export async function resume(
   }
 }
 
-/**
- * Whether the stream is still the one in which entry `id` was the `added`-th or a later one: its counters only grow, and if the
- * entry is gone by retention, which removes from the front, so are all before it. A stream that replaced it and has lost as many
- * entries since cannot be told from it.
- */
-function isSameStream(
-  tail: RouteTail,
-  { id, added, entryIsThere = false }: { id: string; added: bigint; entryIsThere?: boolean },
-): boolean {
-  const order = compareIds(tail.last, id)
-  if (order < 0 || tail.added < (order === 0 ? added : added + 1n)) return false
-  if (entryIsThere) return true
-  return frontIsGone(tail, id) ? tail.added - tail.length >= added : compareIds(tail.first, id) < 0
-}
-
-/** Nothing up to `id` is left. */
-function frontIsGone({ length, first }: RouteTail, id: string): boolean {
-  return length === 0n || compareIds(first, id) > 0
+/** Whether retention can have taken all entries of the route: then at least as many are gone, and all up to the mark. */
+function wasRetained({ id, count }: RouteMark, { first, last, length, added }: RouteTail): boolean {
+  return compareIds(first, id) > 0 && compareIds(last, id) >= 0 && added - length >= count
 }
