@@ -16,8 +16,19 @@ for (const entry of Object.values(lock.packages)) {
     const os = systems.find((system) => parts.includes(system))
     const cpu = processors.find((processor) => parts.includes(processor))
     if (os === undefined || !/^\d/.test(version)) continue
-    const libc = parts.some((part) => part.startsWith('musl')) ? ['musl'] : parts.some((part) => part === 'gnu') ? ['glibc'] : undefined
-    lock.packages[path] = { version, ...(cpu && { cpu: [cpu] }), dev: true, ...(libc && { libc }), optional: true, os: [os] }
+    const libc = parts.some((part) => part.startsWith('musl'))
+      ? ['musl']
+      : parts.some((part) => part === 'gnu')
+        ? ['glibc']
+        : undefined
+    lock.packages[path] = {
+      version,
+      ...(cpu && { cpu: [cpu] }),
+      dev: true,
+      ...(libc && { libc }),
+      optional: true,
+      os: [os],
+    }
     added++
   }
 }

@@ -96,16 +96,26 @@ export function formatTimestamp(timestamp: number): string {
   if (!(ms >= -62_167_219_200_000 && ms <= 253_402_300_799_999)) {
     throw new OptionError(`a timestamp must be epoch milliseconds in the years 0 to 9999, but is ${timestamp}`)
   }
-  return `${new Date(ms).toISOString().slice(0, -1)}${String(fraction % 1000).padStart(3, '0')}Z`
+  const second = Math.floor(ms / 1000) * 1000
+  if (second !== lastSecond.ms) lastSecond = { text: new Date(second).toISOString().slice(0, 19), ms: second }
+  const micros = (ms - second) * 1000 + (fraction % 1000)
+  return `${lastSecond.text}.${String(micros).padStart(6, '0')}Z`
 }
+
+/** Neighbours in a log share their second: only its fraction is written and read anew. */
+let lastSecond = { text: '1970-01-01T00:00:00', ms: 0 }
 
 /** Epoch ms with µs of an RFC 3339 timestamp; throws a RangeError on anything else. */
 export function parseTimestamp(text: string): number {
+  if (text.length === 27 && text.startsWith(lastSecond.text) && /^\.\d{6}Z$/.test(text.slice(19))) {
+    return lastSecond.ms + Number(text.slice(20, 26)) / 1000
+  }
   const [, second, fraction = '', zone] =
     /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? []
   const ms = second === undefined ? Number.NaN : Date.parse(`${second}${zone}`)
   if (Number.isNaN(ms))
     throw new RangeError(`expected a timestamp like 2026-11-21T10:36:25.123456Z, but found ${JSON.stringify(text)}`)
+  if (zone === 'Z') lastSecond = { text: new Date(ms).toISOString().slice(0, 19), ms } // not as read: 24:00:00 is 00:00:00
   return ms + Number(fraction.padEnd(6, '0').slice(0, 6)) / 1000
 }
 

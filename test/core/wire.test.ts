@@ -182,6 +182,12 @@ describe('timestamps', () => {
     expect(parseTimestamp('2026-11-21T10:36:25Z')).toBe(ms - 123)
   })
 
+  test('a form that is read is not the form that is written', () => {
+    expect(formatTimestamp(parseTimestamp('2026-11-21T24:00:00Z'))).toBe('2026-11-22T00:00:00.000000Z')
+    expect(parseTimestamp('2026-11-22T00:00:00.5Z')).toBe(Date.parse('2026-11-22T00:00:00.500Z'))
+    expect(() => parseTimestamp('2026-11-22T00:00:00.1e3  Z')).toThrow(RangeError)
+  })
+
   test('what is no time of these years is refused', () => {
     for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, -62_167_219_200_001, 253_402_300_800_000]) {
       expect(() => formatTimestamp(wrong)).toThrow('epoch milliseconds')

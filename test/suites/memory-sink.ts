@@ -7,6 +7,8 @@ import { decodeFields, encodeFields, wireNames } from '../../src/core/wire.ts'
 export interface MemoryDestination {
   /** The events in order, with the headers of the wire. Taking some off the end is how the destination loses its tail. */
   readonly events: Event[]
+  /** Loses everything, the routes' positions and their fences as well. */
+  wipe(): void
   /** A writer of this destination; each call stands for a process. */
   sink(): Sink
 }
@@ -44,6 +46,13 @@ export function memoryDestination({
 
   return {
     events,
+    wipe: () => {
+      events.length = 0
+      for (const own of routes.values()) {
+        own.positions.length = 0
+        own.epoch++
+      }
+    },
     sink: () => ({
       name: 'memory',
       open: async ({ route, source, saved, signal }) => {
@@ -80,8 +89,10 @@ export function memoryDestination({
               throw new ReflexError('SINK_TAIL_CHANGED', `there are ${events.length} events instead of ${expected}`)
             for (const event of encoded) events.push({ ...event, id: String(events.length + 1) })
             expected = events.length
-            own.positions.push({ cursor: next, length: expected })
-            return String(expected)
+            // What is still to be skipped stands beyond the mark, so that another writer skips it as well.
+            const length = expected - skip.size
+            own.positions.push({ cursor: next, length })
+            return String(length)
           },
           [Symbol.asyncDispose]: async () => {},
         }
