@@ -1,13 +1,15 @@
 import { untilAborted } from '../core/abort.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { type CursorStore, savedCursor } from '../core/cursor.ts'
+import { disposeStack } from '../core/dispose-stack.ts'
 import { RunError, type RunStage, StreamEndedError } from '../core/errors.ts'
-import type { Cursor } from '../core/event.ts'
+import type { Cursor, Event } from '../core/event.ts'
 import type { Observer } from '../core/observer.ts'
 import type { RunResult } from '../core/run.ts'
-import type { Sink } from '../core/sink.ts'
+import type { Checkpoint, Sink, SinkWriter } from '../core/sink.ts'
 import { openStream, type Source } from '../core/stream.ts'
 import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
+import { readAhead } from './read-ahead.ts'
 
 /** A route: what is forwarded, where to, and where its checkpoint is kept. */
 export interface BridgeSpec {
@@ -31,12 +33,17 @@ export interface BridgeOptions {
   readonly observer?: Observer | undefined
 }
 
-/** A bridge between two synchronous ends lets timers and I/O in at least this often. */
+/** A bridge between two synchronous ends lets timers and I/O in at least this often (rule 6 says 10 ms). */
 const YIELD_EVERY_MS = 8
+/** While there is nothing to append, the destination is asked this often whether it is still there (rule 3 says within 5 s). */
+const ASK_EVERY_MS = 1500
 
 /**
  * Forwards every event of `source` into `sink`, in order, and saves a checkpoint after each batch. Ends with the first error
  * and rejects with `RunError`; what is then unknown the sink finds out when it is opened again. Run it under `supervise`.
+ *
+ * While the source is idle, an empty batch finds out whether the destination is alive, has kept its tail and still has this
+ * writer: so a lost tail is refilled without waiting for the next event.
  *
  * @example await supervise((o) => bridge({ name: 'orders', source, sink, checkpoints }, o), { signal })
  */
@@ -45,10 +52,12 @@ export async function bridge(
   options: BridgeOptions = {},
 ): Promise<RunResult> {
   const { toHead = false, fromHead = false, signal, clock = systemClock, observer = {} } = options
-  const opened = new AsyncDisposableStack()
+  const opened = disposeStack()
   let stage: RunStage = 'cursor'
   let eventId: string | undefined
   let cursor: Cursor = ''
+  let failure: RunError | undefined
+  let lateError: unknown // the first thing thrown after the abort, other than its reason
 
   async function pump(): Promise<void> {
     signal?.throwIfAborted()
@@ -56,38 +65,50 @@ export async function bridge(
     const saved = parseCheckpoint(name, stored)
     cursor = saved?.cursor ?? ''
     stage = 'open'
-    const writer = opened.use(await sink.open({ route: name, source: source.name, saved, signal }))
-    cursor = writer.resumeFrom
+    const writer = opened.use(await openWriter(saved))
+    let start = saved?.start ?? ''
+    cursor = writer.resumeFrom === '' ? start : writer.resumeFrom
     if (writer.repair !== undefined) observer.repaired?.(writer.repair)
-    const stream = opened.use(
-      await openStream(source.stream, cursor, { signal, toHead, fromHead: fromHead && cursor === '' }),
-    )
+    // A destination that lost everything resumes from "" as well, but what it lost is not after the head.
+    const isNew = saved === undefined && cursor === '' && writer.repair === undefined
+    const atHead = fromHead && isNew
+    const stream = opened.use(await openStream(source.stream, cursor, { signal, toHead, fromHead: atHead }))
     observer.opened?.({ name, cursor })
 
-    let yieldedAt = clock.now()
-    const iterator = stream[Symbol.asyncIterator]()
-    let reading = iterator.next()
-    for (;;) {
-      stage = 'receive'
-      eventId = undefined
-      const { done, value: batch } = await reading
-      if (done) break
-      reading = iterator.next() // one batch is read ahead, no more (rule 7)
-      reading.catch(() => {}) // seen when it is awaited; not at all if this batch fails
-      const { events } = batch
-      const next = savedCursor(batch.cursor, stream.incarnation)
-      if (events.length === 0 && next === cursor) continue
+    const forward = async (events: readonly Event[], next: Cursor): Promise<void> => {
       stage = 'handle'
       eventId = events[0]?.id
       const mark = await writer.append(events, next)
-      cursor = next
-      observer.progress?.({ cursor, handled: events.length, skipped: 0, timestamp: events.at(-1)?.timestamp })
+      observer.progress?.({ cursor: next, handled: events.length, skipped: 0, timestamp: events.at(-1)?.timestamp })
       stage = 'commit'
-      const checkpoint = formatCheckpoint({ cursor, mark })
+      eventId = undefined
+      if (atHead && start === '') start = next
+      const checkpoint = formatCheckpoint({ cursor: next, mark, start })
       await checkpoints.set(name, checkpoint, stored)
       stored = checkpoint
+      cursor = next
       observer.saved?.(cursor)
-      if (clock.now() - yieldedAt >= YIELD_EVERY_MS) {
+    }
+    // The next event may be long in coming: until then a lost tail would go unnoticed, or what is to be refilled be purged.
+    if (cursor !== (saved?.cursor ?? '')) await forward([], cursor)
+
+    const whileIdle = async (): Promise<void> => {
+      stage = 'handle'
+      await writer.append([], cursor)
+      stage = 'receive'
+    }
+    const batches = opened.use(readAhead(stream, { clock, whileIdle, everyMs: ASK_EVERY_MS }))
+    let yieldedAt = clock.now()
+    for (;;) {
+      stage = 'receive'
+      eventId = undefined
+      const { done, value: batch } = await batches.next()
+      if (done) break
+      const { events } = batch
+      const next = savedCursor(batch.cursor, stream.incarnation)
+      if (events.length > 0 || next !== cursor) await forward(events, next)
+      const elapsedMs = clock.now() - yieldedAt
+      if (elapsedMs >= YIELD_EVERY_MS || elapsedMs < 0) {
         await clock.yield()
         yieldedAt = clock.now()
       }
@@ -96,22 +117,40 @@ export async function bridge(
     if (!toHead) throw new StreamEndedError()
   }
 
-  let failed: { readonly error: unknown; readonly stage: RunStage; readonly eventId: string | undefined } | undefined
-  try {
-    await pump()
-  } catch (error) {
-    failed = { error, stage, eventId }
+  /** Waits no longer than until the abort: a writer that opens later is closed. */
+  async function openWriter(saved: Checkpoint | undefined): Promise<SinkWriter> {
+    const opening = sink.open({ route: name, source: source.name, saved, signal })
+    try {
+      return await untilAborted(opening, signal)
+    } catch (error) {
+      opening.then((late) => late[Symbol.asyncDispose]()).catch(() => {}) // nobody is left to be told
+      throw error
+    }
   }
-  try {
-    await opened.disposeAsync()
-  } catch (error) {
-    if (failed === undefined) failed = { error, stage: 'receive', eventId: undefined }
-    else observer.failed?.(error)
+
+  /** The first error is the failure; later ones, and those after an abort, are only told. */
+  function note(error: unknown): void {
+    if (failure === undefined && !signal?.aborted) {
+      failure = new RunError(stage, { consumer: name, eventId, cause: error })
+    } else if (error !== signal?.reason) {
+      lateError ??= error
+      observer.failed?.(error)
+    }
   }
-  if (failed === undefined) return { reason: 'head', cursor }
-  if (signal?.aborted)
-    return { reason: 'aborted', cursor, ...(failed.error === signal.reason ? {} : { error: failed.error }) }
-  const error = new RunError(failed.stage, { consumer: name, eventId: failed.eventId, cause: failed.error })
-  observer.failed?.(error)
-  throw error
+
+  await pump().catch(note)
+  stage = 'receive'
+  eventId = undefined
+  try {
+    await opened[Symbol.asyncDispose]()
+  } catch (error) {
+    note(error)
+  }
+
+  if (failure !== undefined) {
+    observer.failed?.(failure)
+    throw failure
+  }
+  if (!signal?.aborted) return { reason: 'head', cursor }
+  return { reason: 'aborted', cursor, ...(lateError === undefined ? {} : { error: lateError }) }
 }

@@ -43,6 +43,8 @@ export function memoryDestination({
   const events: Event[] = []
   const routes = new Map<string, Route>()
   const sourceId = (event: Event | undefined): Cursor => (event?.headers[wireNames.sourceId] ?? '') as Cursor
+  /** How many events there are, and the last of them: one that was refilled may be another. */
+  const markAt = (length: number): string => `${length}/${sourceId(events[length - 1])}`
 
   return {
     events,
@@ -60,8 +62,8 @@ export function memoryDestination({
         const own = routes.get(route) ?? { epoch: 0, positions: [] }
         routes.set(route, own)
         const epoch = ++own.epoch
-        const checkpoint = saved && { cursor: saved.cursor, length: Number(saved.mark) }
-        const lost = checkpoint !== undefined && checkpoint.length > events.length
+        const checkpoint = saved && { cursor: saved.cursor, length: Number.parseInt(saved.mark, 10) }
+        const lost = checkpoint !== undefined && saved?.mark !== markAt(checkpoint.length)
         while ((own.positions.at(-1)?.length ?? 0) > events.length) own.positions.pop()
         const known = (keeps === 'position' ? own.positions.at(-1) : undefined) ?? (lost ? undefined : checkpoint)
         const start = known ?? { cursor: sourceId(events.at(-1)), length: events.length }
@@ -69,7 +71,7 @@ export function memoryDestination({
         const skip = new Set(events.slice(start.length).map(sourceId))
         let expected = events.length
         let repair: string | undefined
-        if (lost) repair = `${checkpoint.length - events.length} events were lost: resuming after "${start.cursor}"`
+        if (lost) repair = `events up to ${checkpoint.length} were lost: resuming after "${start.cursor}"`
         else if (known === undefined && events.length > 0) repair = `no checkpoint: resuming after "${start.cursor}"`
         return {
           resumeFrom: start.cursor,
@@ -92,7 +94,7 @@ export function memoryDestination({
             // What is still to be skipped stands beyond the mark, so that another writer skips it as well.
             const length = expected - skip.size
             own.positions.push({ cursor: next, length })
-            return String(length)
+            return markAt(length)
           },
           [Symbol.asyncDispose]: async () => {},
         }
