@@ -2,6 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { type Connection, createConnection, createPool, type Pool, type PoolOptions } from 'mysql2/promise'
 import { inject, onTestFinished } from 'vitest'
 import { mysqlOptions } from '../../src/adapters/mysql/index.ts'
+import { type Clock, systemClock } from '../../src/core/clock.ts'
+
+/** Time runs ten times as fast for who is in the way: it is told of after 100 ms instead of 1 s. Pauses are as they are. */
+export const hastyClock: Clock = { ...systemClock, now: () => Date.now() * 10 }
 
 /** A database of its own on a real server. */
 export interface Database extends AsyncDisposable {

@@ -11,7 +11,7 @@ const best = older ? 'metadata-lock-info' : 'metadata-locks'
 // Plugins, global variables and replication are of a whole server.
 let server: Server
 beforeAll(async () => {
-  server = await startServer('mysql')
+  server = await startServer('mysql', { from: ['docker', 'native'] })
 })
 afterAll(() => server[Symbol.asyncDispose]())
 

@@ -38,7 +38,7 @@ async function fixture(database: Database, { batchSize }: Parameters<CreateSourc
 
 sourceSuite('mysql', async (options) => fixture(await newDatabase(), options), {
   withServer: async (options) => {
-    const server = await startServer('mysql')
+    const server = await startServer('mysql', { from: ['docker', 'native'] })
     const faults = server.process as ServerFaults
     const made = await fixture(await newDatabase(server), options)
     let killed: Promise<void> | undefined

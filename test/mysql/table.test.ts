@@ -98,12 +98,13 @@ describe('insert', () => {
     expect(given?.timestamp).toBe(1_767_225_600_123.456)
   })
 
-  test('works in a session with any sql_mode and character set', async () => {
+  test('works in a session with any sql_mode, character set and database', async () => {
     const { database, events } = await table()
     const connection = await database.connect()
     const foreignId = `a'"\\ \n\u0000 ключ 🪵 `
     const event = { type: 1, foreignId, metadata: Buffer.from(`\\'\u0000`), headers: { [foreignId]: [foreignId, ''] } }
     await connection.query("set sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI', names latin1")
+    await connection.query('use information_schema')
     await events.insert(connection, event)
     const stream = await open(events)
     expect(await stream.take(1)).toMatchObject([event])

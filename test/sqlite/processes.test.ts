@@ -166,7 +166,7 @@ describe('a bridge into another file', () => {
     const { from, to, files } = newRoute()
     for (const killAt of ['1', '3']) expect(await start('forward-events.ts', ...files, killAt).ended).toBe('SIGKILL')
     const appended = (await readAll(to)).length
-    expect(appended).toBeGreaterThanOrEqual(80)
+    expect(appended).toBeGreaterThanOrEqual(60) // the second process saves what it found before it appends
     const repairs: string[] = []
     await rest(from, to, (text) => repairs.push(text))
     expect(repairs).toEqual([expect.stringMatching(`up to row ${appended}.*not appended again`)])

@@ -30,7 +30,7 @@ export class GapProofError extends ReflexError {
     super(
       'GAP_PROOF_UNAVAILABLE',
       `${name}: it cannot be proven on this server (${version}) as ${account} that a missing id was rolled back, so an event that is committed late could be lost: ` +
-        `${reasons.join('; ')}.${advice}`,
+        `${[...new Set(reasons)].join('; ')}.${advice}`,
       { retriable: false },
     )
     this.grants = grants

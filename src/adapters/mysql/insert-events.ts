@@ -10,11 +10,11 @@ const ROWS = 500
 /** Below the smallest `max_allowed_packet` in use, 16 MiB, as a payload is sent in hexadecimal digits. */
 const STATEMENT_BYTES = 4 * 1024 * 1024
 
-/** Inserts events on a connection, in its transaction if there is one, and returns their ids, in order. */
+/** Inserts events on a connection, in its transaction if there is one, and returns their ids, in order. `into` is quoted. */
 export async function insertEvents(
   name: string,
   connection: CoreConnection,
-  table: string,
+  into: string,
   events: readonly NewEvent[],
 ): Promise<string[]> {
   const rows = events.map((event) => toRow(name, event))
@@ -48,7 +48,7 @@ export async function insertEvents(
       // Texts are sent as bytes: whatever the connection's character set and sql_mode are, they arrive as they are.
       return `(_utf8mb4 ?, ${row.timestamp === null ? 'utc_timestamp(6)' : '?'}, ?${optional.metadata ? ', ?' : ''}${optional.headers ? (row.headers === null ? ', ?' : ', _utf8mb4 ?') : ''})`
     })
-    const result = await query(`insert into \`${table}\` (${columns.join(', ')}) values ${tuples.join(', ')}`, values)
+    const result = await query(`insert into ${into} (${columns.join(', ')}) values ${tuples.join(', ')}`, values)
     // One statement with a known number of rows gets ids in a row, in every innodb_autoinc_lock_mode.
     const first = BigInt((result as { insertId: number | string }).insertId)
     if (part.length > 1)

@@ -87,6 +87,7 @@ export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): 
     throw new OptionError(`barrier must be 'read' or 'write', but is ${JSON.stringify(barrier)}`)
   }
   const { name = `mysql:${database}.${table}` } = options
+  const into = `\`${database.replaceAll('`', '``')}\`.\`${table}\`` // the caller's connection may be in another database
   const wakeups = createWakeups()
   const at: EventTable = { name, pool: core, table, barrier, clock, onBlocked }
 
@@ -138,7 +139,7 @@ export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): 
 
   return {
     source,
-    insert: async (connection, ...events) => insertEvents(name, checkConnection(connection), table, events),
+    insert: async (connection, ...events) => insertEvents(name, checkConnection(connection), into, events),
     createTable: () =>
       withConnection(name, core, undefined, async (connection) => {
         await connection.rows(createEventTable(table))

@@ -25,9 +25,10 @@ const GOODBYE_MS = 300
 const MULTI_STATEMENTS = 1 << 16
 const UTF8MB4_UNICODE_CI = 224
 
-/** What a session needs whatever the server's defaults are. A metadata lock is waited for in slices of 1 s. */
+/** What a session needs whatever the server's defaults are. A lock on a table is waited for in slices of 1 s. */
 const SESSION = [
-  `set session time_zone = '+00:00', autocommit = 1, lock_wait_timeout = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'`,
+  `set session time_zone = '+00:00', autocommit = 1, lock_wait_timeout = 1, wait_timeout = 28800,
+    sql_select_limit = 18446744073709551615, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'`,
   'set session transaction isolation level read committed',
 ]
 

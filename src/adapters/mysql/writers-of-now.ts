@@ -110,7 +110,7 @@ function isSame(before: ReadonlyMap<unknown, unknown>, [thread, statement]: Row)
 
 const TRX = 'trx_id, trx_mysql_thread_id, trx_started, trx_rows_modified'
 
-/** The id of a transaction changes with its first write, and XA takes it from its thread, which only one that has written can be. */
+/** Before its first write a transaction may get another id; after it, XA may take it from its thread. */
 function identities([id, thread, started, modified]: Row): string[] {
   return Number(modified) > 0 ? [`${id}`] : [`${thread} ${started}`]
 }
