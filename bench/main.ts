@@ -22,6 +22,7 @@ Measures ours against the bare client library, side by side in one run. NAME is 
 function read(): { names: string[]; json: boolean; help: boolean } {
   try {
     const { values, positionals } = parseArgs({
+      args: process.argv.slice(2).filter((argument) => argument !== '--'), // npm passes the second one on
       allowPositionals: true,
       options: { json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
     })

@@ -10,7 +10,7 @@ const folder = mkdtempSync(join(tmpdir(), 'reflex-bridge-lowest-'))
 const quiet = ['--no-audit', '--no-fund', '--loglevel=error']
 try {
   const [{ filename }] = JSON.parse(
-    execFileSync('npm', ['pack', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
+    execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
   )
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
   execFileSync('npm', ['install', ...quiet, `./${filename}`, `node@${lowest}.0`], { cwd: folder, stdio: 'inherit' })

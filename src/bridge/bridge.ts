@@ -29,7 +29,9 @@ export interface BridgeOptions {
   readonly fromHead?: boolean | undefined
   /** Ends the bridge: at once where it waits, else when the append under way is confirmed and its checkpoint saved. */
   readonly signal?: AbortSignal | undefined
+  /** Default: the machine's clock. */
   readonly clock?: Clock | undefined
+  /** Is told what happens. Default: nobody. */
   readonly observer?: Observer | undefined
 }
 

@@ -35,7 +35,8 @@ A configuration:
   routes:
     orders:                        # the checkpoint is kept under this name
       source:
-        url: mysql://app:\${DB_PASSWORD}@127.0.0.1:3306/shop
+        url: mysql://app@127.0.0.1:3306/shop
+        password: \${DB_PASSWORD}
         table: events
       sink:
         url: redis://127.0.0.1:6379/0

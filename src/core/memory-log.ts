@@ -57,6 +57,10 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
     if (!/^\d{1,15}$/.test(position)) throw new CursorInvalidError(name, { cursor, expected: 'a decimal position' })
     return Number(position)
   }
+  const checkId = (id: string): void => {
+    if (!/^\d{1,15}$/.test(id))
+      throw new OptionError(`${name}: expected the id of an event, but found ${JSON.stringify(id)}`)
+  }
   /** Proves that everything after `position` can still be read. */
   const prove = (position: number, opened: number): void => {
     const cursor = String(position)
@@ -148,6 +152,7 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
       gaps++
     },
     trim: (id) => {
+      checkId(id)
       const count = Math.min(Math.max(Number(id) - base - 1, 0), entries.length)
       base += count
       for (const event of entries.splice(0, count)) if (event === undefined) gaps--
@@ -161,6 +166,7 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
       wake()
     },
     rewind: (id) => {
+      checkId(id)
       for (const event of entries.splice(Math.max(Number(id) - base, 0))) if (event === undefined) gaps--
       wake()
     },

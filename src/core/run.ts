@@ -5,7 +5,7 @@ import { type CursorStore, savedCursor } from './cursor.ts'
 import { codeOf, OptionError, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
 import type { Batch, Cursor, Event } from './event.ts'
 import type { Observer } from './observer.ts'
-import { type EventStream, openStream, type StreamFunc } from './stream.ts'
+import { checkTypes, type EventStream, openStream, type StreamFunc } from './stream.ts'
 
 /** Which stream is consumed by whom, and where the cursor is kept. */
 export interface RunSpec {
@@ -26,6 +26,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined
   /** Default: the machine's clock. */
   readonly clock?: Clock | undefined
+  /** Is told what happens. Default: nobody. */
   readonly observer?: Observer | undefined
 }
 
@@ -278,7 +279,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   if (signal?.aborted) onAbort()
   let started = false
   try {
-    if (!(delayMs >= 0)) throw new OptionError(`delayMs must be 0 or more milliseconds, but is ${delayMs}`)
+    checkSpec({ stream, consumer, delayMs })
     if (!ended) {
       await consumer.start?.({ fail, signal: ending.signal })
       started = true
@@ -306,6 +307,21 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
 /** A clock that was set back says nothing about how much time has passed: better once too often. */
 function isPast(elapsedMs: number, limitMs: number): boolean {
   return elapsedMs >= limitMs || elapsedMs < 0
+}
+
+/** A mistake of the program is not retried. */
+function checkSpec({ stream, consumer, delayMs }: Pick<RunSpec, 'stream' | 'consumer'> & { delayMs: number }): void {
+  const { name, handle, types } = consumer
+  if (typeof name !== 'string' || name === '')
+    throw new OptionError(`a consumer needs a name, under which its cursor is kept, but has ${JSON.stringify(name)}`)
+  if (typeof handle !== 'function')
+    throw new OptionError(`consumer ${JSON.stringify(name)} needs a function handle, but has ${typeof handle}`)
+  if (typeof stream !== 'function')
+    throw new OptionError(
+      `consumer ${JSON.stringify(name)} needs a StreamFunc: give source.stream, not ${typeof stream}`,
+    )
+  if (!(delayMs >= 0)) throw new OptionError(`delayMs must be 0 or more milliseconds, but is ${delayMs}`)
+  checkTypes(`consumer ${JSON.stringify(name)}`, types)
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

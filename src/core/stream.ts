@@ -153,8 +153,14 @@ export function checkStreamOptions(source: string, after: Cursor, { fromHead, ty
       `${source}: fromHead needs the cursor "", but ${JSON.stringify(after)} was given: resume from it, or start from the head`,
     )
   }
-  const wrong = types?.find((type) => !Number.isInteger(type))
-  if (wrong !== undefined) throw new OptionError(`${source}: types must be integers, but found ${wrong}`)
+  checkTypes(source, types)
+}
+
+/** Refuses event types that are not 32-bit integers: nothing would ever match them. */
+export function checkTypes(what: string, types: readonly number[] | undefined): void {
+  const wrong = types?.find((type) => type !== (type | 0))
+  if (wrong !== undefined)
+    throw new OptionError(`${what}: types must be 32-bit integers, but found ${JSON.stringify(wrong)}`)
 }
 
 /** A stream's events one by one, for loops that need no batches. Closes the stream at the end. */

@@ -17,6 +17,7 @@ export interface SuperviseOptions {
   readonly clock?: Clock | undefined
   /** From 0 to below 1; default `Math.random`. */
   readonly random?: (() => number) | undefined
+  /** Is told what happens, restarts included. Default: nobody. */
   readonly observer?: Observer | undefined
 }
 

@@ -1,2 +1,2 @@
-/** Real servers, faults and the test harness: what tests of streams, sinks and bridges are made of. No test runner is imported. */
+/** Real servers, and a proxy that injects network faults, for tests. No test runner is imported. */
 export * from './servers/index.ts'

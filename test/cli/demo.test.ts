@@ -19,8 +19,9 @@ async function demo(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promi
   return { audit: JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as DemoAudit, told: stderr }
 }
 
-function expectClean({ committed, targets }: DemoAudit, orders: number, names: readonly string[]): void {
+function expectClean({ committed, kills, targets }: DemoAudit, orders: number, names: readonly string[]): void {
   expect(committed).toBe(orders * 2)
+  expect(kills).toBe(3)
   expect(targets.map(({ name }) => name)).toEqual(names)
   for (const target of targets)
     expect(target).toEqual({

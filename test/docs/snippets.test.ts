@@ -2,9 +2,9 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { Redis } from 'ioredis'
 import { createConnection } from 'mysql2/promise'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { type Server, startServer } from '../../src/testing/index.ts'
 
 const run = promisify(execFile)
 const documents = ['README.md']
@@ -23,6 +23,7 @@ describe('snippets in the documentation', () => {
   const database = `snippets_${process.pid}`
   let folder: string
   let env: NodeJS.ProcessEnv
+  let redis: Server
 
   beforeAll(async () => {
     folder = mkdtempSync(join('test', 'docs', 'snippets-')) // within the package, so that it can import itself by name
@@ -31,15 +32,12 @@ describe('snippets in the documentation', () => {
     await connection.query(`create database ${database}`)
     await connection.end()
     mysql.pathname = `/${database}`
-    const redis = new URL(servers.redis.url)
-    redis.pathname = '/7'
-    const client = new Redis(redis.href)
-    await client.flushdb()
-    client.disconnect()
-    env = { ...process.env, MYSQL_URL: mysql.href, REDIS_URL: redis.href }
+    redis = await startServer('redis', { from: ['docker', 'native'] }) // the snippets' keys may mean something in a given one
+    env = { ...process.env, MYSQL_URL: mysql.href, REDIS_URL: redis.url }
   })
   afterAll(async () => {
     rmSync(folder, { recursive: true, force: true })
+    await redis[Symbol.asyncDispose]()
     const connection = await createConnection(servers.mysql.url)
     await connection.query(`drop database ${database}`)
     await connection.end()

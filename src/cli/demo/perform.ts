@@ -19,6 +19,8 @@ export interface Progress {
 /** What the demo found in the end. */
 export interface DemoAudit {
   readonly committed: number
+  /** How often the bridge was killed. */
+  readonly kills: number
   readonly targets: readonly TargetAudit[]
   readonly seconds: number
 }
@@ -53,13 +55,15 @@ export async function perform(stage: Stage, { orders, kills, signal, onProgress 
     return child.exited
   }
   let committedOrders = 0
+  const waiting = new Set<Child>() // writers at the end of a part
   const half = Math.ceil(orders / 2)
   const writers = [half, orders - half].map((count, i) => {
-    const writer = startChild('writer', stage.databaseUrl, `w${i + 1}`, String(count))
+    const writer = startChild('writer', stage.databaseUrl, `w${i + 1}`, String(count), String(kills + 1))
     let told = 0
-    writer.process.on('message', ({ committed }: { committed: number }) => {
+    writer.process.on('message', ({ committed, partEnded }: { committed: number; partEnded: boolean }) => {
       committedOrders += committed - told
       told = committed
+      if (partEnded) waiting.add(writer)
     })
     stack.defer(() => end(writer, 'SIGKILL').then(() => {}))
     return writer
@@ -88,15 +92,20 @@ export async function perform(stage: Stage, { orders, kills, signal, onProgress 
     for (const { failed } of consumers) if (failed() !== undefined) throw failed()
     for (const writer of writers) await checkAlive('a writer', writer, { mayExit: true })
     written = writers.every(({ process }) => process.exitCode === 0)
-    if (killed < kills && deliveredToAll() > (expected * (killed + 1)) / (kills + 1)) {
+    if (writers.every((writer) => waiting.has(writer) || writer.process.exitCode === 0) && killed < kills) {
+      // All at work on what has just been committed, and the writers go on while it is down.
       await end(bridge, 'SIGKILL')
       killed++
+      for (const writer of waiting) writer.process.send('go on')
+      waiting.clear()
       bridge = startChild('bridge-process', configuration)
     }
     await checkAlive('the bridge', bridge, { mayExit: false })
     if (deliveredToAll() > before || !written) movedAt = Date.now()
     before = deliveredToAll()
-    if (Date.now() - movedAt > STALLED_AFTER_MS) break
+    if (Date.now() - movedAt < STALLED_AFTER_MS) continue
+    console.error(`nothing was delivered for ${STALLED_AFTER_MS / 1000} s; the bridge said last:\n${bridge.output()}`)
+    break
   }
 
   await bridge.spoke // from then on it heeds signals
@@ -116,7 +125,7 @@ export async function perform(stage: Stage, { orders, kills, signal, onProgress 
       await auditTarget(name, { committed, entries: entries(), handled: consumers[i]?.handled ?? new Set() }),
     )
   }
-  return { committed: committed.size, targets, seconds: (Date.now() - started) / 1000 }
+  return { committed: committed.size, kills: killed, targets, seconds: (Date.now() - started) / 1000 }
 }
 
 async function checkAlive(what: string, child: Child, { mayExit }: { mayExit: boolean }): Promise<void> {
