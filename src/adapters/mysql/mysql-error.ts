@@ -3,6 +3,15 @@ import { ReflexError } from '../../core/errors.ts'
 /** Table, column, database or routine access denied; a privilege of the server is needed. */
 const DENIED = [1044, 1142, 1143, 1227, 1370]
 const LOCK_WAIT_TIMEOUT = 1205
+const CONNECTION = [
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENOTFOUND',
+  'EPIPE',
+  'ETIMEDOUT',
+  'PROTOCOL_CONNECTION_LOST',
+]
 
 /** True if the account lacks a privilege. */
 export function isDenied(error: unknown): boolean {
@@ -33,7 +42,13 @@ export function explainMysql(error: unknown, name: string): unknown {
     case 1836:
       return explained('MYSQL_READONLY', 'the server takes no writes: it is read-only, or a replica', true)
     default:
-      return isDenied(error) ? explained('MYSQL_DENIED', 'grant the privilege to this account') : error
+      if (isDenied(error)) return explained('MYSQL_DENIED', 'grant the privilege to this account')
+      if (!CONNECTION.includes(String((error as { code?: unknown } | null)?.code))) return error
+      return explained(
+        'MYSQL_CONNECTION',
+        'the server is down, restarting or out of reach; start again when it is back',
+        true,
+      )
   }
 }
 
