@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { flawedPump, flaws } from './flawed-pump.ts'
 import { live, world } from './simulated-route.ts'
 
-const RUNS = Number(process.env['RUNS'] ?? 1500)
+const RUNS = Number(process.env['RUNS'] ?? 1200)
 
 describe('a bridge, whatever happens to it', () => {
   test('loses nothing, repeats nothing, reorders nothing, and never saves what is not appended', async () => {

@@ -1,0 +1,63 @@
+import { Redis } from 'ioredis'
+import { createPool } from 'mysql2/promise'
+import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
+import { redisFailFast, redisSink } from '../../src/adapters/redis/index.ts'
+import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
+import type { BridgeSpec } from '../../src/bridge/bridge.ts'
+import { disposeStack } from '../../src/core/index.ts'
+
+/** Where a log is, as it is told to another process. */
+export type SourceAt =
+  | { readonly kind: 'mysql'; readonly uri: string }
+  | { readonly kind: 'sqlite'; readonly file: string }
+
+/** Where a destination is. */
+export type SinkAt =
+  | { readonly kind: 'redis'; readonly url: string; readonly key: string }
+  | { readonly kind: 'sqlite'; readonly file: string }
+
+/** A route that can be opened by any process; its checkpoint is beside the source. */
+export interface RouteAt {
+  readonly source: SourceAt
+  readonly sink: SinkAt
+}
+
+/** An open route. */
+export interface RealRoute extends AsyncDisposable {
+  readonly spec: BridgeSpec
+}
+
+/** Opens a route with connections of its own. Small batches make many moments at which it can be hit. */
+export function openRoute({ source, sink }: RouteAt): RealRoute {
+  const opened = disposeStack()
+
+  const openSource = (): Pick<BridgeSpec, 'source' | 'checkpoints'> => {
+    switch (source.kind) {
+      case 'mysql': {
+        const pool = createPool({ ...mysqlOptions, uri: source.uri, connectionLimit: 4 })
+        opened.defer(() => pool.end())
+        return { source: mysqlEvents(pool, { batchSize: 20 }).source, checkpoints: mysqlCursors(pool) }
+      }
+      case 'sqlite': {
+        const database = openSqlite(source.file)
+        opened.defer(() => database.close())
+        return { source: sqliteEvents(database, { batchSize: 20 }).source, checkpoints: sqliteCursors(database) }
+      }
+    }
+  }
+  const openSink = (): Pick<BridgeSpec, 'sink'> => {
+    switch (sink.kind) {
+      case 'redis':
+        return { sink: redisSink(new Redis(sink.url, { ...redisFailFast }), { key: sink.key }) }
+      case 'sqlite': {
+        const database = openSqlite(sink.file)
+        opened.defer(() => database.close())
+        return { sink: sqliteSink(database) }
+      }
+    }
+  }
+  return {
+    spec: { name: 'route', ...openSource(), ...openSink() },
+    [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+  }
+}
