@@ -28,7 +28,6 @@ export async function compare({ case: name, referenceName, unit, ours, reference
       ['ours', ours],
       ['reference', reference],
     ] as const) {
-      globalThis.gc?.()
       const figure = await measure()
       if (round >= 0) figures[side].push(figure)
     }
