@@ -77,11 +77,19 @@ export async function bridge(
     const stream = opened.use(await openStream(source.stream, cursor, { signal, toHead, fromHead: atHead }))
     observer.opened?.({ name, cursor })
 
+    let yieldedAt = clock.now()
+    const breathe = async (): Promise<void> => {
+      const elapsedMs = clock.now() - yieldedAt
+      if (elapsedMs >= 0 && elapsedMs < YIELD_EVERY_MS) return
+      await clock.yield()
+      yieldedAt = clock.now()
+    }
     const forward = async (events: readonly Event[], next: Cursor): Promise<void> => {
       stage = 'handle'
       eventId = events[0]?.id
       const mark = await writer.append(events, next)
       observer.progress?.({ cursor: next, handled: events.length, skipped: 0, timestamp: events.at(-1)?.timestamp })
+      await breathe()
       stage = 'commit'
       eventId = undefined
       if (atHead && start === '') start = next
@@ -100,21 +108,16 @@ export async function bridge(
       stage = 'receive'
     }
     const batches = opened.use(readAhead(stream, { clock, whileIdle, everyMs: ASK_EVERY_MS }))
-    let yieldedAt = clock.now()
     for (;;) {
       stage = 'receive'
       eventId = undefined
       const { done, value: batch } = await batches.next()
       if (done) break
+      await breathe()
+      signal?.throwIfAborted()
       const { events } = batch
       const next = savedCursor(batch.cursor, stream.incarnation)
       if (events.length > 0 || next !== cursor) await forward(events, next)
-      const elapsedMs = clock.now() - yieldedAt
-      if (elapsedMs >= YIELD_EVERY_MS || elapsedMs < 0) {
-        await clock.yield()
-        yieldedAt = clock.now()
-      }
-      signal?.throwIfAborted()
     }
     if (!toHead) throw new StreamEndedError()
   }
