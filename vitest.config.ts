@@ -9,6 +9,7 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+    execArgv: ['--disable-warning=TimeoutNegativeWarning'], // of kafkajs
     globalSetup: ['test/servers.setup.ts'],
   },
 })

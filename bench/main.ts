@@ -1,6 +1,7 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { bridgeCases } from './cases/bridge.ts'
+import { kafkaCases } from './cases/kafka.ts'
 import { mysqlCases } from './cases/mysql.ts'
 import { redisCases } from './cases/redis.ts'
 import { runLoop } from './cases/run-loop.ts'
@@ -12,6 +13,7 @@ const cases: Readonly<Record<string, () => Promise<Result[]>>> = {
   sqlite: sqliteCases,
   mysql: mysqlCases,
   redis: redisCases,
+  kafka: kafkaCases,
   bridge: bridgeCases,
 }
 

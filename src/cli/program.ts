@@ -5,7 +5,7 @@ import { exitCodeOf } from './exit-code.ts'
 
 /** Runs the command line with these arguments, and ends the process with its exit code: 0, 1 for a failure, 2 for wrong input. */
 export async function runProgram(args: readonly string[]): Promise<void> {
-  quietSqliteWarning()
+  quietWarnings()
   // A reader that goes away is no failure; a command that has more to do about it listens as well.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
   const debug = args.includes('--debug')
@@ -35,7 +35,9 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
   const asked = args.find((arg) => !arg.startsWith('-')) ?? ''
   const wanted = Object.hasOwn(commands, asked) ? [asked] : Object.keys(commands)
   const program = new Command('reflex-bridge')
-    .description('Bridge SQL event tables into Redis Streams and other logs, effectively once, and look into them.')
+    .description(
+      'Bridge SQL event tables into Kafka, NATS JetStream and Redis Streams, once in their logs, and look into them.',
+    )
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help for a command')
@@ -74,12 +76,13 @@ function packageVersion(): string {
   return version
 }
 
-/** Node 22 calls its SQLite experimental; all that is used of it is tested. Every other warning is printed as ever. */
-function quietSqliteWarning(): void {
+/** Leaves out what Node says of its own SQLite, and of the timers of kafkajs, whose times may have passed. */
+function quietWarnings(): void {
   const others = process.listeners('warning')
   process.removeAllListeners('warning')
   process.on('warning', (warning) => {
     if (warning.name === 'ExperimentalWarning' && warning.message.startsWith('SQLite')) return
+    if (warning.name === 'TimeoutNegativeWarning') return
     for (const each of others) each(warning)
   })
 }

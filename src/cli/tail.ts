@@ -47,6 +47,8 @@ URLs (quote them, a shell reads ? and & in its own way):
   sqlite:PATH?table=events                             an event table in a SQLite file
   mysql://user:password@host:3306/database?table=events  an event table in MySQL or MariaDB
   redis://user:password@host:6379/0?key=orders         a Redis stream; rediss:// is TLS
+  kafka://user:password@host:9092?topic=orders&partition=0  a partition of a Kafka topic; &tls=true
+  nats://user:password@host:4222?stream=ORDERS         a JetStream stream; tls:// is TLS
 table is events where it is left out. / : @ ? # and % in a password are percent-encoded.
 
 JSON objects have id, type, foreignId, timestamp, headers and metadata: a string, or null; where the bytes are not UTF-8,

@@ -76,7 +76,9 @@ export async function checkRoute(
   return [read, await check('sink', sink, async () => undefined), kept]
 }
 
-/** Whether the table, or the file that will hold it, is what is missing; looks through the errors around it. */
+/** Whether the table or topic, or the file that will hold it, is what is missing; looks through the errors around it. */
 function isMissing(error: unknown): boolean {
-  return ['TABLE_MISSING', 'FILE_MISSING'].includes(codeOf(error) ?? '')
+  return ['TABLE_MISSING', 'FILE_MISSING', 'KAFKA_UNKNOWN_TOPIC_OR_PARTITION', 'NATS_STREAM_MISSING'].includes(
+    codeOf(error) ?? '',
+  )
 }

@@ -27,12 +27,29 @@ const mayImport: Record<string, readonly string[]> = {
 const mayUse: Record<string, readonly string[]> = {
   core: ['node:timers/promises'],
   testing: ['testcontainers', 'fast-check'],
-  service: ['yaml', 'zod', 'pino', 'ioredis', 'mysql2', 'mysql2/promise'],
-  cli: ['commander', 'pino', 'yaml', 'zod', 'ioredis', 'mysql2/promise'],
+  service: ['yaml', 'zod', 'pino', 'ioredis', 'kafkajs', 'mysql2', 'mysql2/promise'],
+  cli: [
+    'commander',
+    'pino',
+    'yaml',
+    'zod',
+    'ioredis',
+    'kafkajs',
+    '@nats-io/transport-node',
+    '@nats-io/jetstream',
+    'mysql2/promise',
+  ],
 }
 
 /** A client, or a test tool, is loaded when it is needed, not when the file is. */
-const loadedWhenNeeded: readonly string[] = ['testcontainers', 'ioredis', 'mysql2', 'mysql2/promise']
+const loadedWhenNeeded: readonly string[] = [
+  'testcontainers',
+  'ioredis',
+  'kafkajs',
+  '@nats-io/transport-node',
+  'mysql2',
+  'mysql2/promise',
+]
 
 function importsOf(file: string): { specifier: string; dynamic: boolean }[] {
   const text = readFileSync(join('src', file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')

@@ -1,10 +1,14 @@
+import { connect } from 'node:net'
 import { Redis } from 'ioredis'
+import { Kafka } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
+import { kafkaFailFast, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
 import { redisFailFast, redisSink } from '../../src/adapters/redis/index.ts'
 import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import type { BridgeSpec } from '../../src/bridge/bridge.ts'
 import { disposeStack } from '../../src/core/index.ts'
+import type { Address } from '../../src/testing/servers/index.ts'
 
 /** Where a log is, as it is told to another process. */
 export type SourceAt =
@@ -13,6 +17,7 @@ export type SourceAt =
 
 /** Where a destination is. */
 export type SinkAt =
+  | { readonly kind: 'kafka'; readonly brokers: string; readonly topic: string; readonly via?: Address }
   | { readonly kind: 'redis'; readonly url: string; readonly key: string }
   | { readonly kind: 'sqlite'; readonly file: string }
 
@@ -47,6 +52,8 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
   }
   const openSink = (): Pick<BridgeSpec, 'sink'> => {
     switch (sink.kind) {
+      case 'kafka':
+        return { sink: kafkaSink(kafkaAt(sink), { topic: sink.topic }) }
       case 'redis':
         return { sink: redisSink(new Redis(sink.url, { ...redisFailFast }), { key: sink.key }) }
       case 'sqlite': {
@@ -60,4 +67,12 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
     spec: { name: 'route', ...openSource(), ...openSink() },
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   }
+}
+
+/** A broker tells clients its own address: `via` leads them elsewhere all the same. */
+function kafkaAt({ brokers, via }: SinkAt & { readonly kind: 'kafka' }): Kafka {
+  const socketFactory = via && {
+    socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ ...via }, onConnect),
+  }
+  return new Kafka({ brokers: [brokers], ...kafkaFailFast, ...socketFactory })
 }

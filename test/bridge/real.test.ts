@@ -10,6 +10,7 @@ import { bridge } from '../../src/bridge/bridge.ts'
 import { parseCheckpoint } from '../../src/bridge/checkpoint.ts'
 import { type NewEvent, supervise, wireNames } from '../../src/core/index.ts'
 import { type Address, type Server, startServer, type TcpProxy, tcpProxy } from '../../src/testing/servers/index.ts'
+import { partitionsOf, topicAdmin } from '../kafka/fixture.ts'
 import { newDatabase } from '../mysql/database.ts'
 import { eventsIn } from '../redis/fixture.ts'
 import { newFile } from '../sqlite/folder.ts'
@@ -43,14 +44,33 @@ const destinations: Readonly<
       start(): Promise<Server>
       /** As it is when what it has confirmed is lost with the process. */
       startVolatile?(): Promise<Server>
-      make(server: Server): Destination
+      make(server: Server): Promise<Destination>
     }
   >
 > = {
+  kafka: {
+    start: () => startServer('kafka', { from: ['docker', 'native'] }),
+    make: async (server) => {
+      const topic = `out-${made++}`
+      const topics = await topicAdmin(topic, { brokers: server.url, partitions: 3 })
+      onTestFinished(() => topics[Symbol.asyncDispose]())
+      return {
+        at: (via) => ({
+          kind: 'kafka',
+          brokers: server.url,
+          topic,
+          ...(via && { via: { host: via.host, port: via.port } }),
+        }),
+        // Each partition is in order: together they are in the order of the source, in which they are held against it.
+        lines: async () =>
+          inSourceOrder((await partitionsOf(topic, server.url, 3)).map((events) => events.map(lineOf))),
+      }
+    },
+  },
   redis: {
     start: () => startServer('redis', { from: ['docker', 'native'] }),
     startVolatile: () => startServer('redis', { from: ['docker', 'native'], redis: { appendonly: false } }),
-    make: (server) => {
+    make: async (server) => {
       const key = `out-${made++}`
       const client = new Redis(server.url, { lazyConnect: true })
       client.on('error', () => {}) // while the server is down
@@ -66,6 +86,17 @@ let made = 0
 
 function lineOf({ headers, foreignId }: { headers: NewEvent['headers']; foreignId: string }): Line {
   return [headers?.[wireNames.sourceId] as string, foreignId]
+}
+
+/** The lines of several partitions as one log, each line after those with lower ids; a line that is out of order in its partition stays so. */
+function inSourceOrder(partitions: readonly (readonly Line[])[]): Line[] {
+  const lines: Line[] = []
+  const left = partitions.map((partition) => [...partition])
+  for (;;) {
+    const next = left.filter(({ length }) => length > 0).sort(([a], [b]) => Number(a?.[0]) - Number(b?.[0]))[0]
+    if (next === undefined) return lines
+    lines.push(next.shift() as Line)
+  }
 }
 
 async function mysqlOrigin(server: Server): Promise<Origin> {
@@ -172,7 +203,7 @@ function startBridge(origin: SourceAt, destination: SinkAt): { readonly repairs:
 function forkBridge(origin: Origin, destination: Destination) {
   const route = JSON.stringify({ source: origin.at(), sink: destination.at() })
   const child = fork(fileURLToPath(new URL('forward.ts', import.meta.url)), [route], {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: ['--disable-warning=ExperimentalWarning', '--disable-warning=TimeoutNegativeWarning'],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   onTestFinished(() => void child.kill('SIGKILL'))
@@ -255,11 +286,11 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
     })
 
     test('processes that are killed lose nothing and repeat nothing', async () => {
-      await killRepeatedly(await mysqlOrigin(mysql), make(server))
+      await killRepeatedly(await mysqlOrigin(mysql), await make(server))
     })
 
     test('a destination that is killed has everything once and in order, and nothing to repair', async () => {
-      const [origin, destination] = [await mysqlOrigin(mysql), make(server)]
+      const [origin, destination] = [await mysqlOrigin(mysql), await make(server)]
       const writing = startWriting(origin)
       const forwarding = startBridge(origin.at(), destination.at())
       for (let round = 0; round < 4; round++) {
@@ -278,7 +309,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
       'a destination that loses its tail is refilled, also while the source is idle',
       async () => {
         await using volatile = (await startVolatile?.()) as ServerWithProcess
-        const [origin, destination] = [await mysqlOrigin(mysql), make(volatile)]
+        const [origin, destination] = [await mysqlOrigin(mysql), await make(volatile)]
         const forwarding = startBridge(origin.at(), destination.at())
         for (let round = 0; round < 3; round++) {
           const writing = startWriting(origin)
@@ -297,7 +328,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
     )
 
     test('two servers that freeze for a second lose nothing and repeat nothing', async () => {
-      const [origin, destination] = [await mysqlOrigin(mysql), make(server)]
+      const [origin, destination] = [await mysqlOrigin(mysql), await make(server)]
       const writing = startWriting(origin)
       const forwarding = startBridge(origin.at(), destination.at())
       for (const frozen of [[mysql, server], [server], [mysql]]) {
@@ -314,7 +345,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
     })
 
     test('networks that are cut, and that lose replies, lose nothing and repeat nothing', async () => {
-      const [origin, destination] = [await mysqlOrigin(mysql), make(server)]
+      const [origin, destination] = [await mysqlOrigin(mysql), await make(server)]
       await using toSource = await tcpProxy(mysql)
       await using toSink = await tcpProxy(server)
       const writing = startWriting(origin)

@@ -1,11 +1,14 @@
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
+import { Kafka } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
 import { inject, onTestFinished } from 'vitest'
+import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
 import { redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
 import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
 import type { Event, NewEvent } from '../../src/core/event.ts'
+import type { Sink } from '../../src/core/sink.ts'
 import { eventsOf, openStream, type Source } from '../../src/core/stream.ts'
 import { newFolder } from './command.ts'
 
@@ -74,27 +77,43 @@ export async function mysqlLog(): Promise<TestLog> {
   }
 }
 
+/** Appends through a sink, each time as another process would. */
+function appendWith(sink: Sink): TestLog['append'] {
+  let written = 0
+  return async (events) => {
+    await using writer = await sink.open({ route: 'test', source: 'test' })
+    const rest = { timestamp: Date.now(), metadata: null, headers: {} }
+    const all = events.map((event) => ({ ...rest, ...event, id: String(++written) }))
+    await writer.append(all, String(written))
+  }
+}
+
 /** A new Redis stream. */
 export async function redisLog(): Promise<TestLog> {
   const { url } = inject('servers').redis
   const key = fresh('cli')
   const client = new Redis(url, { ...redisFailFast })
-  const sink = redisSink(client, { key })
-  let written = 0
   return {
     url: `${url}?key=${key}`,
     keys: { key },
-    append: async (events) => {
-      await using writer = await sink.open({ route: 'test', source: 'test' })
-      const all = events.map((event) => ({
-        timestamp: Date.now(),
-        metadata: null,
-        headers: {},
-        ...event,
-        id: String(++written),
-      }))
-      await writer.append(all, String(written))
-    },
+    append: appendWith(redisSink(client, { key })),
     read: () => eventsIn(redisStream(client, { key })),
+  }
+}
+
+/** A new Kafka topic of one partition. */
+export async function kafkaLog(): Promise<TestLog> {
+  const { url } = inject('servers').kafka
+  const topic = fresh('cli')
+  const kafka = new Kafka({ brokers: url.split(','), ...kafkaFailFast })
+  const admin = kafka.admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+  await admin.disconnect()
+  return {
+    url: `kafka://${url}?topic=${topic}`,
+    keys: { topic },
+    append: appendWith(kafkaSink(kafka, { topic, delivery: 'at-least-once' })), // without control records, which move the cursor on
+    read: () => eventsIn(kafkaPartition(kafka, { topic, partition: 0 })),
   }
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { openSqlite } from '../../src/adapters/sqlite/index.ts'
 import { formatTimestamp } from '../../src/core/wire.ts'
 import { argv, events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
-import { mysqlLog, redisLog, sqliteLog, type TestLog } from './logs.ts'
+import { kafkaLog, mysqlLog, redisLog, sqliteLog, type TestLog } from './logs.ts'
 
 const payloads = [
   { type: 1, foreignId: 'order-1', metadata: Buffer.from('{"total":1}'), timestamp: 1_700_000_000_000.25 },
@@ -15,10 +15,14 @@ const payloads = [
   { type: 1, foreignId: 'order-5', metadata: Buffer.from('') },
 ]
 
+/** Without the incarnations of the cursors in it. */
+const bare = (printed: string): string => printed.replaceAll(/@[^\s)]+/g, '')
+
 describe.each<[string, () => TestLog | Promise<TestLog>, badCursor: string, ahead: string]>([
   ['SQLite', sqliteLog, '1-0', '99'],
   ['MySQL', mysqlLog, '1-0', '99'],
   ['Redis', redisLog, 'x', '9999999999999-0'],
+  ['Kafka', kafkaLog, 'x', '99'],
 ])('tail of %s', (_, makeLog, badCursor, ahead) => {
   it('prints every event in JSON, and the cursor', async () => {
     const log = await makeLog()
@@ -44,7 +48,7 @@ describe.each<[string, () => TestLog | Promise<TestLog>, badCursor: string, ahea
     )
     expect(jsonLines(stdout)[0]?.['timestamp']).toBe('2023-11-14T22:13:20.000250Z')
     const last = stored.at(-1)?.id
-    expect(stderr).toBe(`last cursor: ${last} (go on with --after ${last})\n`)
+    expect(bare(stderr)).toBe(`last cursor: ${last} (go on with --after ${last})\n`)
   })
 
   it('prints an event a line for people, and nothing that acts on a terminal', async () => {
@@ -68,8 +72,8 @@ describe.each<[string, () => TestLog | Promise<TestLog>, badCursor: string, ahea
     const tail = async (...args: string[]): Promise<unknown[]> => {
       const { code, stdout, stderr } = await run(['tail', log.url, '--to-head', '--json', ...args])
       expect(code).toBe(0)
-      const cursor = /^last cursor: (\S+) \(go on with --after \1\)\n$/.exec(stderr)?.[1]
-      return [jsonLines(stdout).map(({ id }) => id), cursor]
+      const cursor = /^last cursor: (\S+) \(go on with --after \1\)\n$/.exec(stderr)?.[1] ?? ''
+      return [jsonLines(stdout).map(({ id }) => id), bare(cursor)]
     }
     const [limited, after, both, types, nothing] = await Promise.all([
       tail('--limit', '2'),
@@ -100,8 +104,7 @@ describe.each<[string, () => TestLog | Promise<TestLog>, badCursor: string, ahea
     for (const { child } of [all, fresh]) child.kill('SIGINT')
     const [ofAll, ofFresh] = await Promise.all([all.ended, fresh.ended])
     const cursor = `last cursor: ${last?.id} (go on with --after ${last?.id})\n`
-    expect(ofAll).toMatchObject({ code: 0, stderr: cursor })
-    expect(ofFresh).toMatchObject({ code: 0, stderr: cursor })
+    for (const { code, stderr } of [ofAll, ofFresh]) expect([code, bare(stderr)]).toEqual([0, cursor])
     expect(
       jsonLines(ofAll.stdout)
         .slice(0, 3)

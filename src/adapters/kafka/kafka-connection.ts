@@ -1,0 +1,208 @@
+import { untilAborted } from '../../core/abort.ts'
+import { OptionError, ReflexError } from '../../core/errors.ts'
+import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
+import { kafkaError, replyError } from './kafka-error.ts'
+import { metadataRequest, type TopicMetadata } from './protocol/metadata.ts'
+import type { KafkaRequest } from './protocol/request.ts'
+
+/** Connections of our own to a cluster. Every error that comes of them is a `ReflexError`. */
+export interface KafkaConnection extends AsyncDisposable {
+  /** What the cluster knows of a topic now. Throws if there is none, or if it has no leader for a partition at the moment. */
+  topic(name: string): Promise<TopicMetadata>
+  /** The broker with a node id, connected. */
+  broker(nodeId: number): Promise<KafkaBroker>
+  /** The broker that coordinates the transactions of `transactionalId`. */
+  coordinator(transactionalId: string): Promise<KafkaBroker>
+  /** The broker that creates topics. */
+  controller(): Promise<KafkaBroker>
+}
+
+/** A broker. It does not connect anew: once a connection has broken, every call rejects. */
+export interface KafkaBroker {
+  /** Sends a request of our own; those with `forData` have a connection of theirs, so that they hold nothing up. */
+  send<T>(request: KafkaRequest<T>, options?: { readonly forData?: boolean }): Promise<T>
+  /** Calls one of kafkajs's own requests. */
+  call<T>(request: (broker: KafkajsBroker) => Promise<T>): Promise<T>
+}
+
+/** `Broker` of kafkajs, as far as it is used. */
+export interface KafkajsBroker {
+  readonly connectionPool: {
+    readonly pool: readonly KafkajsConnection[]
+    getConnection(index: number): Promise<KafkajsConnection>
+  }
+  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>> | null
+  listOffsets(request: object): Promise<{ readonly responses: readonly TopicOffsets[] }>
+  initProducerId(request: object): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
+  addPartitionsToTxn(request: object): Promise<unknown>
+  endTxn(request: object): Promise<unknown>
+  produce(request: object): Promise<{ readonly topics: readonly TopicAppends[] }>
+  createTopics(request: object): Promise<unknown>
+}
+
+interface TopicOffsets {
+  readonly partitions: readonly { readonly partition: number; readonly offset: string }[]
+}
+
+interface TopicAppends {
+  readonly topicName: string
+  readonly partitions: readonly { readonly partition: number; readonly baseOffset: string }[]
+}
+
+interface KafkajsConnection {
+  readonly requestTimeout: number
+  readonly socket?: { destroy(): void }
+  readonly requestQueue: { rejectAll(error: Error): void }
+  isConnected(): boolean
+  send<T>(request: KafkaRequest<T>): Promise<T>
+  disconnect(): Promise<unknown>
+}
+
+/** `Cluster` of kafkajs, as far as it is used. */
+interface KafkajsCluster {
+  readonly brokerPool: {
+    readonly seedBroker?: KafkajsBroker
+    readonly brokers: Readonly<Record<string, KafkajsBroker>>
+  }
+  connect(): Promise<void>
+  addMultipleTargetTopics(topics: readonly string[]): Promise<void>
+  findBroker(o: { nodeId: number }): Promise<KafkajsBroker>
+  findControllerBroker(): Promise<KafkajsBroker>
+  findGroupCoordinator(o: { groupId: string; coordinatorType: number }): Promise<KafkajsBroker>
+}
+
+/** What a connection is for. */
+export interface KafkaConnectionOptions {
+  /** Names what is read or written, in errors. */
+  readonly log: string
+  /** Must exist. */
+  readonly topic: string
+  readonly signal?: AbortSignal | undefined
+}
+
+const TRANSACTION = 1
+/** kafkajs tries more than once: this is for all of it. */
+const WITHIN_MS = 4000
+const FETCH = { apiKey: 1, version: 13 } as const
+
+/** Makes fresh connections to the cluster of `kafka`. Throws an `OptionError` for a client that would retry by itself. */
+export async function connectKafka(
+  kafka: KafkaClient,
+  { log, topic, signal }: KafkaConnectionOptions,
+): Promise<KafkaConnection> {
+  signal?.throwIfAborted()
+  checkKafkaClient(kafka)
+  const cluster = clusterOf(kafka)
+  let closing: Promise<void> | undefined
+
+  /** Waits for kafkajs, but no longer than until the abort, or until it should have noticed that no one answers. */
+  async function within<T>(work: Promise<T>): Promise<T> {
+    const late = AbortSignal.timeout(WITHIN_MS)
+    work.then(tidy, tidy)
+    try {
+      return await untilAborted(work, signal === undefined ? late : AbortSignal.any([signal, late]))
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason
+      throw error === late.reason
+        ? new ReflexError('KAFKA_CONNECTION', `${log}: no answer within ${WITHIN_MS} ms`)
+        : kafkaError(log, error)
+    }
+  }
+  /** kafkajs goes on connecting after it was given up. */
+  function tidy(): void {
+    if (closing !== undefined) void close()
+  }
+  function connectionsOf({ connectionPool }: KafkajsBroker): readonly KafkajsConnection[] {
+    return connectionPool.pool
+  }
+  async function open(broker: KafkajsBroker): Promise<KafkaBroker> {
+    const [control] = connectionsOf(broker)
+    if (control !== undefined) checkKafkaClient(kafka, control.requestTimeout)
+    if ((broker.versions?.[FETCH.apiKey]?.maxVersion ?? 0) < FETCH.version)
+      throw new ReflexError(
+        'KAFKA_UNSUPPORTED_VERSION',
+        `${log}: the broker is older than Kafka 3.1, the first that can tell one topic from another of the same name`,
+        { retriable: false },
+      )
+    return {
+      send: async (request, { forData = false } = {}) => {
+        const connection = await within(connected(broker, forData ? 1 : 0))
+        return await within(connection.send(request))
+      },
+      call: async (request) => {
+        await within(connected(broker, 0))
+        return await within(request(broker))
+      },
+    }
+  }
+
+  const used = new Set<KafkajsConnection>()
+  /** A connection that was made once and is broken stays so. */
+  async function connected({ connectionPool }: KafkajsBroker, index: number): Promise<KafkajsConnection> {
+    const there = connectionPool.pool[index] as KafkajsConnection
+    if (closing !== undefined) throw new ReflexError('KAFKA_CONNECTION', `${log}: the connection has been closed`)
+    if (!used.has(there)) {
+      await connectionPool.getConnection(index)
+      used.add(there)
+    }
+    if (!there.isConnected()) throw new ReflexError('KAFKA_CONNECTION', `${log}: the broker has closed the connection`)
+    return there
+  }
+  const close = async (): Promise<void> => {
+    const { seedBroker, brokers } = cluster.brokerPool
+    const all = new Set([...(seedBroker === undefined ? [] : [seedBroker]), ...Object.values(brokers)])
+    await Promise.all(
+      [...all].flatMap(connectionsOf).map(async (connection) => {
+        // It would wait for the requests that are pending.
+        connection.requestQueue.rejectAll(new Error('the connection has been closed'))
+        await connection.disconnect()
+        connection.socket?.destroy()
+      }),
+    )
+  }
+  const connection: KafkaConnection = {
+    topic: async (name) => {
+      const seed = await open(
+        Object.values(cluster.brokerPool.brokers)[0] ?? (cluster.brokerPool.seedBroker as KafkajsBroker),
+      )
+      const topic = await seed.send(metadataRequest(name))
+      const wrong = topic.errorCode || (topic.partitions.find(({ leader }) => leader < 0)?.errorCode ?? 0)
+      if (wrong !== 0) throw replyError(log, wrong)
+      return topic
+    },
+    broker: async (nodeId) => open(await within(cluster.findBroker({ nodeId }))),
+    coordinator: async (transactionalId) =>
+      open(await within(cluster.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION }))),
+    controller: async () => open(await within(cluster.findControllerBroker())),
+    [Symbol.asyncDispose]: () => {
+      closing ??= close()
+      return closing
+    },
+  }
+  try {
+    await within(cluster.connect())
+    await within(cluster.addMultipleTargetTopics([topic])) // of all topics, it would ask for every one
+    return connection
+  } catch (error) {
+    await connection[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** kafkajs hands its cluster to an assigner of partitions, at once: the documented way to it without joining a group. */
+function clusterOf(kafka: KafkaClient): KafkajsCluster {
+  let cluster: unknown
+  kafka.consumer({
+    groupId: 'reflex-bridge, which joins no group',
+    allowAutoTopicCreation: false,
+    partitionAssigners: [
+      (context) => {
+        cluster = context.cluster
+        return {} as never
+      },
+    ],
+  })
+  if (cluster === undefined || !('brokerPool' in Object(cluster)))
+    throw new OptionError('kafka: expected a Kafka of kafkajs 2.2.4, but its consumer() has no cluster')
+  return cluster as KafkajsCluster
+}

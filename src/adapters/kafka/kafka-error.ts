@@ -1,0 +1,77 @@
+import { messageOf, ReflexError } from '../../core/errors.ts'
+
+/** What to do about an error of a broker, by its name, and whether waiting can help. */
+const replies: Readonly<Record<string, readonly [advice: string, retriable: boolean]>> = {
+  // Also what a broker says of a topic that it has not heard of yet, after its creation or its own start.
+  UNKNOWN_TOPIC_OR_PARTITION: ['there is no such topic or partition: create it, or correct its name', true],
+  UNKNOWN_TOPIC_ID: ['the topic was deleted', true],
+  INVALID_TOPIC_EXCEPTION: ['this cannot be the name of a topic', false],
+  TOPIC_AUTHORIZATION_FAILED: ["the user's ACLs do not permit it: grant the operation on the topic", false],
+  TRANSACTIONAL_ID_AUTHORIZATION_FAILED: [
+    "the user's ACLs do not permit it: grant Write and Describe on the transactional id",
+    false,
+  ],
+  CLUSTER_AUTHORIZATION_FAILED: ["the user's ACLs do not permit it: grant IdempotentWrite on the cluster", false],
+  SASL_AUTHENTICATION_FAILED: ['the user name or password is wrong', false],
+  NOT_ENOUGH_REPLICAS: ['fewer replicas are in sync than min.insync.replicas asks for', true],
+  NOT_ENOUGH_REPLICAS_AFTER_APPEND: ['fewer replicas are in sync than min.insync.replicas asks for', true],
+  KAFKA_STORAGE_ERROR: ['the broker cannot write its data to disk: read its log, and free space', true],
+  UNSUPPORTED_VERSION: ['the broker is too old: Kafka 3.1 or newer is needed', false],
+  UNSUPPORTED_COMPRESSION_TYPE: ['choose another compression', false],
+  POLICY_VIOLATION: ['a policy of the cluster forbids it', false],
+  INVALID_TRANSACTION_TIMEOUT: [
+    'the broker permits less: raise its transaction.max.timeout.ms to 10000 at least',
+    false,
+  ],
+}
+
+/** Names of errors that kafkajs does not know, by their codes. */
+const names: Readonly<Record<number, string>> = {
+  1: 'OFFSET_OUT_OF_RANGE',
+  3: 'UNKNOWN_TOPIC_OR_PARTITION',
+  5: 'LEADER_NOT_AVAILABLE',
+  6: 'NOT_LEADER_OR_FOLLOWER',
+  9: 'REPLICA_NOT_AVAILABLE',
+  17: 'INVALID_TOPIC_EXCEPTION',
+  29: 'TOPIC_AUTHORIZATION_FAILED',
+  56: 'KAFKA_STORAGE_ERROR',
+  74: 'FENCED_LEADER_EPOCH',
+  75: 'UNKNOWN_LEADER_EPOCH',
+  78: 'OFFSET_NOT_AVAILABLE',
+  90: 'PRODUCER_FENCED',
+  100: 'UNKNOWN_TOPIC_ID',
+  103: 'INCONSISTENT_TOPIC_ID',
+}
+
+/** The error that a broker's reply carries as a code. */
+export function replyError(log: string, code: number): ReflexError {
+  return namedError(log, names[code] ?? `ERROR_${code}`)
+}
+
+/** An error of kafkajs as a `ReflexError` with the code `KAFKA_<name of the broker's error>`, or `KAFKA_CONNECTION`. */
+export function kafkaError(log: string, error: unknown): ReflexError {
+  if (error instanceof ReflexError) return error
+  const { type, cause, originalError } = Object(error) as { type?: unknown; cause?: unknown; originalError?: unknown }
+  // What was retried, or is not to be, is wrapped.
+  for (const inner of [originalError, cause])
+    if (inner instanceof Error && inner !== error) return kafkaError(log, inner)
+  const unknown = /^Unknown error code (\d+)/.exec(messageOf(error))?.[1]
+  if (unknown !== undefined) return namedError(log, names[Number(unknown)] ?? `ERROR_${unknown}`, error)
+  if (typeof type === 'string') return namedError(log, type, error)
+  return new ReflexError(
+    'KAFKA_CONNECTION',
+    `${log}: no connection to the broker, or no answer in time: ${messageOf(error)}`,
+    {
+      cause: error,
+    },
+  )
+}
+
+function namedError(log: string, name: string, cause?: unknown): ReflexError {
+  const [advice, retriable] = replies[name] ?? ['', true]
+  const more = [cause === undefined ? '' : messageOf(cause), advice].filter(Boolean).join('; ')
+  return new ReflexError(`KAFKA_${name}`, `${log}: the broker refused: ${name}${more === '' ? '' : ` (${more})`}`, {
+    cause,
+    retriable,
+  })
+}

@@ -1,0 +1,192 @@
+import { systemClock } from '../../core/clock.ts'
+import { codeOf, FencedError, isRetriable } from '../../core/errors.ts'
+import type { NewRecord } from './codec.ts'
+import type { KafkaBroker, KafkaConnection } from './kafka-connection.ts'
+
+/** Records for one partition. */
+export interface PartitionRecords {
+  readonly topic: string
+  readonly partition: number
+  /** The node id of the partition's leader. */
+  readonly leader: number
+  readonly records: readonly NewRecord[]
+}
+
+/** Appends records with sequence numbers, and in transactions if it has a transactional id. Dead after the first error. */
+export interface KafkaProducer {
+  /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
+  begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
+  /** Appends to all replicas in sync. Resolves with the offset of the first record of each partition, in the order given. */
+  send(batches: readonly PartitionRecords[]): Promise<bigint[]>
+  /** Ends the transaction. */
+  end(outcome: 'commit' | 'abort'): Promise<void>
+  /** Throws a `FencedError` if another producer has taken the transactional id. Changes nothing. */
+  checkFenced(): Promise<void>
+}
+
+/** The coordinator aborts what a producer that has died left open after this, and what follows it in the log is held back for so long. */
+const TRANSACTION_TIMEOUT_MS = 10_000
+/** The end of the transaction before is waited for, at most so long. */
+const WAIT_MS = 4000
+const FIRST_DELAY_MS = 1
+const MAX_DELAY_MS = 20
+/** A request stays below `max.message.bytes` (1 MiB by default) per partition. */
+const REQUEST_BYTES = 512 * 1024
+
+const busy = new Set([
+  'KAFKA_CONCURRENT_TRANSACTIONS',
+  'KAFKA_GROUP_LOAD_IN_PROGRESS',
+  'KAFKA_COORDINATOR_LOAD_IN_PROGRESS',
+])
+const fenced = new Set([
+  'KAFKA_INVALID_PRODUCER_EPOCH',
+  'KAFKA_PRODUCER_FENCED',
+  'KAFKA_INVALID_PRODUCER_ID_MAPPING',
+  'KAFKA_TRANSACTION_COORDINATOR_FENCED',
+])
+
+/**
+ * Makes a producer. With a transactional id it first fences every other one of that id, and waits until what that one has begun
+ * is aborted (initTransactions). `where` names the route in errors.
+ */
+export async function openProducer(
+  connection: KafkaConnection,
+  { where, transactionalId, anyBroker }: { where: string; transactionalId: string | undefined; anyBroker: KafkaBroker },
+): Promise<KafkaProducer> {
+  const coordinator = transactionalId === undefined ? anyBroker : await connection.coordinator(transactionalId)
+  const { producerId, producerEpoch } = await whileBusy(() =>
+    coordinator.call((broker) =>
+      broker.initProducerId({ transactionalId: transactionalId ?? null, transactionTimeout: TRANSACTION_TIMEOUT_MS }),
+    ),
+  )
+  const identity = { transactionalId, producerId, producerEpoch }
+  const sequences = new Map<string, number>()
+
+  /** Tells a fenced producer. */
+  async function told<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      if (!fenced.has(codeOf(error) ?? '')) throw error
+      throw new FencedError(
+        `${where}: another writer has taken this route over, or this one stood still for more than ${TRANSACTION_TIMEOUT_MS / 1000} s; nothing was appended`,
+        error,
+      )
+    }
+  }
+  /** One request for each leader, with the next records for each of its partitions: one in flight per partition. */
+  async function sendRound(round: readonly PartitionRecords[]): Promise<Map<string, bigint>> {
+    const offsets = new Map<string, bigint>()
+    const byLeader = Map.groupBy(round, ({ leader }) => leader)
+    await Promise.all(
+      Array.from(byLeader, async ([leader, batches]) => {
+        const broker = await connection.broker(leader)
+        const topicData = Array.from(
+          Map.groupBy(batches, ({ topic }) => topic),
+          ([topic, ofTopic]) => ({
+            topic,
+            partitions: ofTopic.map(({ partition, records }) => ({
+              partition,
+              firstSequence: sequences.get(nameOf({ topic, partition })) ?? 0,
+              messages: records,
+            })),
+          }),
+        )
+        const { topics } = await told(
+          broker.call((each) => each.produce({ ...identity, topicData, acks: -1, timeout: WAIT_MS })),
+        )
+        for (const { topicName: topic, partitions } of topics)
+          for (const { partition, baseOffset } of partitions)
+            offsets.set(nameOf({ topic, partition }), BigInt(baseOffset))
+      }),
+    )
+    for (const batch of round) {
+      const next = (sequences.get(nameOf(batch)) ?? 0) + batch.records.length
+      sequences.set(nameOf(batch), next > 0x7fff_ffff ? next - 0x8000_0000 : next)
+    }
+    return offsets
+  }
+
+  return {
+    begin: async (partitions) => {
+      if (transactionalId === undefined) return
+      const topics = Array.from(
+        Map.groupBy(partitions, ({ topic }) => topic),
+        ([topic, ofTopic]) => ({
+          topic,
+          partitions: ofTopic.map(({ partition }) => partition),
+        }),
+      )
+      await told(whileBusy(() => coordinator.call((broker) => broker.addPartitionsToTxn({ ...identity, topics }))))
+    },
+    send: async (batches) => {
+      const left = batches.map((batch) => ({ batch, parts: split(batch.records) }))
+      const first = new Map<string, bigint>()
+      for (let round = 0; left.some(({ parts }) => parts.length > round); round++) {
+        const now = left.flatMap(({ batch, parts }) => {
+          const records = parts[round]
+          return records === undefined ? [] : [{ ...batch, records }]
+        })
+        for (const [name, offset] of await sendRound(now)) if (!first.has(name)) first.set(name, offset)
+      }
+      return batches.map((batch) => first.get(nameOf(batch)) ?? -1n)
+    },
+    end: async (outcome) => {
+      if (transactionalId === undefined) return
+      const transactionResult = outcome === 'commit'
+      await told(coordinator.call((broker) => broker.endTxn({ ...identity, transactionResult })))
+    },
+    checkFenced: async () => {
+      if (transactionalId === undefined) return
+      try {
+        // Committing again what has been committed is success, and the epoch is looked at first.
+        const commit = () => coordinator.call((broker) => broker.endTxn({ ...identity, transactionResult: true }))
+        await told(whileBusy(commit))
+      } catch (error) {
+        if (codeOf(error) !== 'KAFKA_INVALID_TXN_STATE') throw error // there has been none yet
+      }
+    },
+  }
+}
+
+/** Asks again while the transaction before is being ended: soon over, and told by an error. */
+async function whileBusy<T>(ask: () => Promise<T>): Promise<T> {
+  const until = Date.now() + WAIT_MS
+  for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!busy.has(codeOf(error) ?? '') || !isRetriable(error) || Date.now() > until) throw error
+    }
+    await systemClock.sleep(delay)
+  }
+}
+
+/** Records in groups that one request can take. A record that is larger goes alone: whether the broker takes it is up to the topic. */
+function split(records: readonly NewRecord[]): NewRecord[][] {
+  const parts: NewRecord[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  for (const record of records) {
+    const size = sizeOfRecord(record)
+    if (bytes + size > REQUEST_BYTES) {
+      parts.push([])
+      bytes = 0
+    }
+    parts.at(-1)?.push(record)
+    bytes += size
+  }
+  return parts
+}
+
+const RECORD_OVERHEAD = 24
+
+/** About the bytes that a record takes in a request. */
+export function sizeOfRecord({ key, value, headers }: NewRecord): number {
+  let bytes = RECORD_OVERHEAD + key.length + (value?.length ?? 0)
+  for (const name in headers) for (const each of headers[name] as Buffer[]) bytes += 6 + name.length + each.length
+  return bytes
+}
+
+function nameOf({ topic, partition }: { topic: string; partition: number }): string {
+  return `${topic}/${partition}`
+}

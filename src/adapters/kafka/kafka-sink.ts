@@ -1,0 +1,312 @@
+import { untilAborted } from '../../core/abort.ts'
+import { systemClock } from '../../core/clock.ts'
+import { codeOf, FencedError, OptionError, ReflexError } from '../../core/errors.ts'
+import type { Cursor, Event } from '../../core/event.ts'
+import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { encodeRecord, type NewRecord } from './codec.ts'
+import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
+import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
+import { openProducer, type PartitionRecords } from './kafka-producer.ts'
+import { type PartitionBounds, type PartitionLog, partitionOf } from './partition-log.ts'
+import { partitionOfKey } from './partition-of-key.ts'
+import type { TopicMetadata } from './protocol/metadata.ts'
+import { recordsBackwards, sourceIdsBetween } from './read-tail.ts'
+import {
+  type Ends,
+  formatCheckpoint,
+  formatMark,
+  parseCheckpoint,
+  parseMark,
+  type RouteCheckpoint,
+} from './route-checkpoint.ts'
+import { resume } from './route-tail.ts'
+
+/** Options of `kafkaSink`. */
+export interface KafkaSinkOptions {
+  /** The topic's name. It must exist, and may be shared with other routes and producers. */
+  readonly topic: string
+  /**
+   * `once`: each batch is a transaction, with the route's checkpoint in it; a newer writer of the route fences this one.
+   * `at-least-once`: without transactions; after an append of unknown outcome what is there is looked up, but a second writer is
+   * not noticed, and repeats events. Default: `once`.
+   */
+  readonly delivery?: 'once' | 'at-least-once' | undefined
+  /** The topic with the checkpoints of all routes, made with the first of them: one partition, compacted. Default: `reflex-bridge-checkpoints`. */
+  readonly checkpointTopic?: string | undefined
+  /** How many partitions the topic is known to have after they were changed: events of one key may then stand in two of them. Default: as many as when the route began. */
+  readonly partitions?: number | undefined
+  /** If Kafka has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
+  readonly maxRefill?: number | undefined
+}
+
+/**
+ * A Kafka topic as a destination that gets every event once. The key of a record is the foreignId, and Kafka's own partitioner
+ * puts all records of one key into one partition, in order. Consumers must read with `isolation.level=read_committed`. The time of
+ * a record is that of its append, so that `retention.ms` does not delete old events that have just been forwarded; the event's own
+ * is a header. Docs/wire.md has the rest. Kafka 3.1 or newer.
+ *
+ * @example kafkaSink(new Kafka({ brokers, ...kafkaFailFast }), { topic: 'orders' })
+ */
+export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): Sink {
+  checkKafkaClient(kafka)
+  const {
+    topic,
+    delivery = 'once',
+    checkpointTopic = 'reflex-bridge-checkpoints',
+    partitions,
+    maxRefill = 100_000,
+  } = options
+  for (const [option, value] of Object.entries({ topic, checkpointTopic })) {
+    if (typeof value !== 'string' || value === '')
+      throw new OptionError(`kafka: ${option} must be a string that is not empty, but is ${JSON.stringify(value)}`)
+  }
+  const log = `kafka:${topic}`
+  if (delivery !== 'once' && delivery !== 'at-least-once')
+    throw new OptionError(`${log}: delivery must be "once" or "at-least-once", but is ${JSON.stringify(delivery)}`)
+  if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
+    throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
+  if (topic === checkpointTopic)
+    throw new OptionError(`${log}: the events and the checkpoints must not be in one topic`)
+
+  return {
+    name: log,
+    open: async ({ route, source, saved, signal }) => {
+      const connection = await connectKafka(kafka, { log, topic, signal })
+      try {
+        const opening = openWriter(connection, {
+          ...{ log, topic, checkpointTopic, partitions, maxRefill, route, source, saved },
+          once: delivery === 'once',
+        })
+        return await untilAborted(opening, signal)
+      } catch (error) {
+        await connection[Symbol.asyncDispose]()
+        throw error
+      }
+    },
+  }
+}
+
+interface WriterOptions {
+  readonly log: string
+  readonly topic: string
+  readonly checkpointTopic: string
+  readonly partitions: number | undefined
+  readonly maxRefill: number
+  readonly once: boolean
+  readonly route: string
+  readonly source: string
+  readonly saved: Checkpoint | undefined
+}
+
+async function openWriter(connection: KafkaConnection, options: WriterOptions): Promise<SinkWriter> {
+  const { log, topic, checkpointTopic, maxRefill, once, route, source, saved } = options
+  const where = `${log}, route ${route}`
+  const key = Buffer.from(`${topic}/${route}`)
+  const mark = saved === undefined ? undefined : { ...parseMark(where, saved), cursor: saved.cursor }
+  const metadata = await connection.topic(topic)
+  const topicId = metadata.id.toString('base64url')
+  const leaders = new Map(metadata.partitions.map(({ partition, leader }) => [partition, leader]))
+  const checkpoints = await checkpointsOf(connection, { log, topic: checkpointTopic })
+
+  // Fences first: what an older writer has begun is aborted before anything is read.
+  const producer = await openProducer(connection, {
+    where,
+    transactionalId: once ? `reflex-bridge:${topic}:${route}` : undefined,
+    anyBroker: await connection.broker(checkpoints.leader),
+  })
+  const tails = new Map<number, PartitionLog>()
+  for (const partition of leaders.keys())
+    tails.set(partition, await partitionOf(connection, { log, topic, partition, isolation: 'all' }))
+  const boundsNow = async (wanted: Iterable<number>): Promise<Map<number, PartitionBounds>> =>
+    new Map(
+      await Promise.all(Array.from(wanted, async (p) => [p, await (tails.get(p) as PartitionLog).bounds()] as const)),
+    )
+
+  async function idsBetween(from: Ends, to: Ends): Promise<Set<string>> {
+    const ids = new Set<string>()
+    for (const [partition, tail] of tails) {
+      const range = { from: from.get(partition) ?? 0n, to: to.get(partition) ?? 0n, source }
+      for (const id of await sourceIdsBetween(log, tail, range)) ids.add(id)
+      if (ids.size <= maxRefill) continue
+      throw new ReflexError(
+        'SINK_LOST_TOO_MUCH',
+        `${where}: events were lost, and more than ${maxRefill} that follow them are in the topic already: to find those that are not, give the sink a larger maxRefill`,
+        { retriable: false },
+      )
+    }
+    return ids
+  }
+  const resumption = await resume(
+    where,
+    { topicId, bounds: await boundsNow(tails.keys()), history: checkpoints.history(where, key), saved: mark },
+    { source, atomic: once, partitions: options.partitions, maxRefill, idsBetween },
+  )
+
+  let { count } = resumption
+  let cursor = resumption.resumeFrom
+  const ends = new Map(resumption.ends)
+  const skip = new Set(resumption.skip)
+  let failure: { readonly error: unknown } | undefined
+
+  /** The destination is there, has kept its tail, and still has this writer. */
+  async function checkTail(): Promise<void> {
+    const { id } = await connection.topic(topic)
+    for (const [partition, { high }] of await boundsNow(ends.keys())) checkEnd(partition, high)
+    if (!id.equals(metadata.id)) throw changed('the topic was made anew')
+    await producer.checkFenced()
+  }
+  function checkEnd(partition: number, end: bigint): void {
+    const known = ends.get(partition) ?? 0n
+    if (end < known) throw changed(`partition ${partition} ends at ${end}, but ended at ${known} before`)
+  }
+  function changed(how: string): ReflexError {
+    return new ReflexError(
+      'SINK_TAIL_CHANGED',
+      `${where}: ${how}; nothing was appended. Opening it again finds out what is lost.`,
+    )
+  }
+
+  async function appendOnce(events: readonly Event[], next: Cursor): Promise<Mark> {
+    if (events.length === 0 && next === cursor) {
+      await checkTail()
+      return formatMark({ count, topicId })
+    }
+    const fresh = skip.size === 0 ? events : events.filter((event) => !skip.delete(event.id))
+    const batches = batchesOf(fresh, { topic, source, leaders })
+    const checkpoint = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
+    await producer.begin([...batches, checkpoint])
+    try {
+      const offsets = await producer.send(batches)
+      for (const [i, { partition, records }] of batches.entries()) {
+        const offset = offsets[i] as bigint
+        checkEnd(partition, offset)
+        ends.set(partition, offset + BigInt(records.length))
+      }
+      count += BigInt(events.length)
+      const value = formatCheckpoint({
+        ...{ cursor: next, source, count, topicId, partitions: leaders.size, ends },
+        skip: skip.size === 0 ? undefined : resumption.between,
+      })
+      await producer.send([{ ...checkpoint, records: [{ key, value: Buffer.from(value), headers: {} }] }])
+    } catch (error) {
+      // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
+      if (!(error instanceof FencedError)) await producer.end('abort').catch(() => {})
+      throw tooLarge(where, error, batches)
+    }
+    await producer.end('commit')
+    cursor = next
+    return formatMark({ count, topicId })
+  }
+
+  return {
+    resumeFrom: resumption.resumeFrom,
+    ...(resumption.repair === undefined ? {} : { repair: resumption.repair }),
+    append: async (events, next) => {
+      if (failure !== undefined) throw failure.error
+      try {
+        return await appendOnce(events, next)
+      } catch (error) {
+        failure = { error } // what has happened in Kafka is for the next open to find out
+        throw error
+      }
+    },
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  }
+}
+
+/** The records of events, by partition. */
+function batchesOf(
+  events: readonly Event[],
+  { topic, source, leaders }: { topic: string; source: string; leaders: ReadonlyMap<number, number> },
+): PartitionRecords[] {
+  const records = new Map<number, NewRecord[]>()
+  for (const event of events) {
+    const record = encodeRecord(event, source)
+    const partition = partitionOfKey(record.key, leaders.size)
+    const there = records.get(partition)
+    if (there === undefined) records.set(partition, [record])
+    else there.push(record)
+  }
+  return Array.from(records, ([partition, records]) => ({
+    ...{ topic, partition, records },
+    leader: leaders.get(partition) as number,
+  }))
+}
+
+function tooLarge(where: string, error: unknown, batches: readonly PartitionRecords[]): unknown {
+  if (!['KAFKA_MESSAGE_TOO_LARGE', 'KAFKA_RECORD_LIST_TOO_LARGE'].includes(codeOf(error) ?? '')) return error
+  const bytes = Math.max(...batches.flatMap(({ records }) => records.map(({ value }) => value?.length ?? 0)))
+  return new ReflexError(
+    'EVENT_TOO_LARGE',
+    `${where}: the batch has an event of ${bytes} bytes, more than the topic's max.message.bytes takes: raise it, or shorten the payload`,
+    { cause: error, retriable: false },
+  )
+}
+
+const CREATED_WITHIN_MS = 4000
+
+/** The topic of checkpoints; made if there is none. */
+async function checkpointsOf(
+  connection: KafkaConnection,
+  { log, topic }: { log: string; topic: string },
+): Promise<{ readonly leader: number; history(where: string, key: Buffer): AsyncGenerator<RouteCheckpoint> }> {
+  const metadata = await checkpointTopic(connection, { log, topic })
+  const leader = metadata.partitions[0]?.leader ?? -1
+  const tail = await partitionOf(connection, { log: `kafka:${topic}`, topic, partition: 0, isolation: 'all' })
+  return {
+    leader,
+    history: async function* (where, key) {
+      for await (const record of recordsBackwards(`kafka:${topic}`, tail, await tail.bounds()))
+        if (record.key?.equals(key) && record.value !== null) yield parseCheckpoint(where, record.value.toString())
+    },
+  }
+}
+
+async function checkpointTopic(
+  connection: KafkaConnection,
+  { log, topic }: { log: string; topic: string },
+): Promise<TopicMetadata> {
+  const until = Date.now() + CREATED_WITHIN_MS
+  for (let created = false; ; created = true) {
+    try {
+      return await connection.topic(topic)
+    } catch (error) {
+      if (!['KAFKA_UNKNOWN_TOPIC_OR_PARTITION', 'KAFKA_LEADER_NOT_AVAILABLE'].includes(codeOf(error) ?? '')) throw error
+      if (Date.now() > until) throw error
+      if (created) await systemClock.sleep(20)
+      else await createCheckpointTopic(connection, { log, topic })
+    }
+  }
+}
+
+/** Older records are kept for an hour: they tell where to go on if a partition loses its tail. */
+const checkpointConfig = {
+  'cleanup.policy': 'compact',
+  'min.compaction.lag.ms': '3600000',
+  'segment.bytes': '16777216',
+}
+
+async function createCheckpointTopic(
+  connection: KafkaConnection,
+  { log, topic }: { log: string; topic: string },
+): Promise<void> {
+  const configEntries = Object.entries(checkpointConfig).map(([name, value]) => ({ name, value }))
+  const controller = await connection.controller()
+  try {
+    await controller.call((broker) =>
+      broker.createTopics({
+        topics: [{ topic, numPartitions: 1, replicationFactor: -1, replicaAssignment: [], configEntries }],
+        validateOnly: false,
+        timeout: CREATED_WITHIN_MS,
+      }),
+    )
+  } catch (error) {
+    if (codeOf(error) === 'KAFKA_TOPIC_ALREADY_EXISTS') return
+    const how = configEntries.map(({ name, value }) => `--config ${name}=${value}`).join(' ')
+    throw new ReflexError(
+      codeOf(error) ?? 'KAFKA_CONNECTION',
+      `${log}: the topic of checkpoints ${topic} is not there and could not be created; create it: kafka-topics.sh --create --topic ${topic} --partitions 1 ${how}`,
+      { cause: error },
+    )
+  }
+}

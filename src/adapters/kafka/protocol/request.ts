@@ -1,0 +1,40 @@
+/** A request and its reply, as `Connection.send` of kafkajs takes them. */
+export interface KafkaRequest<T> {
+  readonly request: {
+    readonly apiKey: number
+    readonly apiVersion: number
+    readonly apiName: string
+    encode(): Promise<Encoded>
+  }
+  readonly response: {
+    decode(payload: Buffer): Promise<T>
+    parse(data: T): Promise<T>
+  }
+}
+
+/** kafkajs's `Encoder`, as far as its request takes it for one. */
+interface Encoded {
+  readonly buf: Buffer
+  readonly buffer: Buffer
+}
+
+/**
+ * Makes a request of a *flexible* version (KIP-482), which kafkajs does not know: `body` and the reply that `decode` gets begin
+ * with the tagged fields of the header.
+ */
+export function flexibleRequest<T>(
+  name: string,
+  { apiKey, apiVersion }: { readonly apiKey: number; readonly apiVersion: number },
+  body: Buffer,
+  decode: (reply: Buffer) => T,
+): KafkaRequest<T> {
+  return {
+    request: {
+      apiKey,
+      apiVersion,
+      apiName: name,
+      encode: async () => ({ buf: body, buffer: body }),
+    },
+    response: { decode: async (payload) => decode(payload), parse: async (data) => data },
+  }
+}

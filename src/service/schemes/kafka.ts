@@ -1,0 +1,103 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../adapters/kafka/index.ts'
+import { messageOf, OptionError } from '../../core/errors.ts'
+import { count, flag, text } from '../check-keys.ts'
+import { importClient } from '../import-client.ts'
+import { type Location, role, type Scheme } from '../scheme.ts'
+import { encodingHint, serverUrl } from '../server-url.ts'
+
+const FORM = 'kafka://user@host:9092'
+
+const login = {
+  /** Further brokers to begin with, `b:9092,c:9092`: any one that answers tells the others. */
+  brokers: text.optional(),
+  password: text.optional(),
+  /** How the user and password are shown; means a user is given. Default: plain. */
+  sasl: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).default('plain'),
+  tls: flag.default(false),
+  /** A file with the authority that signed the brokers' certificates, where that is not a public one. Means TLS. */
+  ca: text.optional(),
+}
+
+/** Partitions of Kafka topics as sources, and topics as sinks. */
+export const kafka: Scheme = {
+  protocols: ['kafka:'],
+  form: FORM,
+  name: (location) => parse(location).origin,
+  roles: {
+    source: role(
+      { topic: text, partition: count(0).default(0), name: text.optional(), ...login },
+      async (location, { topic, partition, name, ...login }) => ({
+        part: kafkaPartition(await connect(location, login), { topic, partition, name }),
+        [Symbol.asyncDispose]: async () => {},
+      }),
+    ),
+    sink: role(
+      {
+        topic: text,
+        delivery: z.enum(['once', 'at-least-once']).optional(),
+        checkpointTopic: text.optional(),
+        partitions: count(1).optional(),
+        maxRefill: count(0).optional(),
+        ...login,
+      },
+      async (location, { topic, delivery, checkpointTopic, partitions, maxRefill, ...login }) => {
+        const client = await connect(location, login)
+        return {
+          part: kafkaSink(client, { topic, delivery, checkpointTopic, partitions, maxRefill }),
+          createTables: () => createTopic(client, topic),
+          check: async () => {
+            await kafkaPartition(client, { topic, partition: 0 }).head?.()
+            return []
+          },
+          [Symbol.asyncDispose]: async () => {},
+        }
+      },
+    ),
+  },
+}
+
+function parse({ url }: Location): ReturnType<typeof serverUrl> {
+  const server = serverUrl(url, { form: FORM, port: 9092 })
+  if (server.path === '') return server
+  throw new RangeError(`expected a URL like ${FORM}, found a path behind it (${encodingHint})`)
+}
+
+type Login = z.output<z.ZodObject<typeof login>>
+
+/** A client from which every stream and writer makes connections of its own. */
+async function connect(location: Location, { brokers, password: besideUrl, sasl, tls, ca }: Login) {
+  const { Kafka } = await importClient('kafkajs', () => import('kafkajs'))
+  const { host, port, user, password = besideUrl } = parse(location)
+  const further = brokers?.split(',').map((broker) => broker.trim()) ?? []
+  return new Kafka({
+    ...kafkaFailFast,
+    clientId: 'reflex-bridge',
+    brokers: [`${host.includes(':') ? `[${host}]` : host}:${port}`, ...further],
+    ...(user === undefined ? {} : { sasl: { mechanism: sasl, username: user, password: password ?? '' } as never }),
+    ...(tls || ca !== undefined
+      ? { ssl: ca === undefined ? true : { ca: await readAuthority(resolve(location.folder, ca)) } }
+      : {}),
+  })
+}
+
+async function readAuthority(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new OptionError(`ca: expected a file with certificates, but it cannot be read: ${messageOf(error)}`, error)
+  }
+}
+
+/** With as many partitions and replicas as the brokers give by default. */
+async function createTopic(client: Awaited<ReturnType<typeof connect>>, topic: string): Promise<void> {
+  const admin = client.admin()
+  await admin.connect()
+  try {
+    await admin.createTopics({ topics: [{ topic }], waitForLeaders: true })
+  } finally {
+    await admin.disconnect()
+  }
+}
