@@ -1,0 +1,350 @@
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ConfigResourceTypes } from 'kafkajs'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type KafkaSinkOptions, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { codeOf, isRetriable } from '../../src/core/errors.ts'
+import type { Event } from '../../src/core/event.ts'
+import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
+import { wireNames } from '../../src/core/wire.ts'
+import { errorOf } from '../suites/reader.ts'
+import { adapterClient, fresh, ownServer, partitionsOf, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
+import { consoleConsumer } from './java-clients.ts'
+
+const SOURCE = 'shop.events'
+
+/** Events 1 to `count` of a source. */
+function events(count: number, { from = 1, bytes = 10 }: { from?: number; bytes?: number } = {}): Event[] {
+  return Array.from({ length: count }, (_, i) => ({
+    id: String(from + i),
+    type: 1,
+    foreignId: `e${(from + i) % 7}`,
+    timestamp: 1_767_225_600_000,
+    metadata: Buffer.alloc(bytes, 120),
+    headers: {},
+  }))
+}
+
+interface Route {
+  readonly topic: string
+  readonly checkpointTopic: string
+  readonly topics: TopicAdmin
+  /** Opens a writer; it is closed with the test. */
+  open(
+    saved?: Checkpoint,
+    options?: Partial<KafkaSinkOptions> & { source?: string; name?: string },
+  ): Promise<SinkWriter>
+  /** The source ids of the records, partition by partition. */
+  ids(): Promise<string[][]>
+}
+
+async function route({ brokers, partitions = 1 }: { brokers?: string; partitions?: number } = {}): Promise<Route> {
+  const [topic, checkpointTopic] = [fresh('out'), fresh('checkpoints')]
+  const topics = await topicAdmin(topic, { ...(brokers === undefined ? {} : { brokers }), partitions })
+  onTestFinished(async () => {
+    await topics.admin.deleteTopics({ topics: [checkpointTopic] }).catch(() => {}) // it may never have been made
+    await topics[Symbol.asyncDispose]()
+  })
+  return {
+    topic,
+    checkpointTopic,
+    topics,
+    open: async (saved, { source = SOURCE, name = 'r', ...options } = {}) => {
+      const sink = kafkaSink(adapterClient(brokers), { topic, checkpointTopic, ...options })
+      const writer = await sink.open({ route: name, source, saved })
+      onTestFinished(() => writer[Symbol.asyncDispose]())
+      return writer
+    },
+    ids: async () =>
+      (await partitionsOf(topic, brokers, partitions)).map((partition) =>
+        partition.map(({ headers }) => String(headers[wireNames.sourceId])),
+      ),
+  }
+}
+
+/** Appends events up to `end` in batches, from where the writer says; what a bridge would have saved. */
+async function pump(
+  writer: SinkWriter,
+  all: readonly Event[],
+  end = all.length,
+  size = 5,
+): Promise<Checkpoint | undefined> {
+  let saved: Checkpoint | undefined
+  for (let at = Number(writer.resumeFrom); at < end; ) {
+    const batch = all.slice(at, Math.min(at + size, end))
+    at += batch.length
+    const cursor = String(at)
+    saved = { cursor, mark: await writer.append(batch, cursor) }
+  }
+  return saved
+}
+
+const idsOf = (all: readonly Event[]): string[] => all.map(({ id }) => id)
+
+/** Every id once, and rising in each partition. */
+function expectOnce(partitions: readonly (readonly string[])[], all: readonly Event[]): void {
+  for (const partition of partitions) expect(partition.map(Number)).toEqual(partition.map(Number).sort((a, b) => a - b))
+  expect(partitions.flat().sort((a, b) => Number(a) - Number(b))).toEqual(idsOf(all))
+}
+
+describe('what is written', () => {
+  test('is read by the console consumer, committed: key, headers and value as docs/wire.md says', async () => {
+    const { topic, open } = await route()
+    const writer = await open()
+    const headers = { traceparent: '00-4bf9-00f0-01', many: ['a', 'é'] }
+    const [first, tombstone, empty] = [
+      { ...(events(1)[0] as Event), foreignId: 'order-é', metadata: Buffer.from('{"total":12}'), headers },
+      { ...(events(1, { from: 2 })[0] as Event), metadata: null },
+      { ...(events(1, { from: 3 })[0] as Event), metadata: Buffer.alloc(0), foreignId: '' },
+    ]
+    const before = Date.now()
+    await writer.append([first, tombstone, empty], '3')
+    const records = await consoleConsumer(topic, { count: 3 })
+    const texts = records.map(({ key, value, headers }) => ({
+      key: key?.toString(),
+      value: value === null ? null : value.toString(),
+      headers: headers.map(([name, each]) => [name, each?.toString()]),
+    }))
+    const own = (id: string) => [
+      ['reflex-source', SOURCE],
+      ['reflex-source-id', id],
+      ['reflex-type', '1'],
+      ['reflex-timestamp', '2026-01-01T00:00:00.000000Z'],
+    ]
+    expect(texts).toEqual([
+      {
+        key: 'order-é',
+        value: '{"total":12}',
+        headers: [...own('1'), ['traceparent', '00-4bf9-00f0-01'], ['many', 'a'], ['many', 'é']],
+      },
+      { key: 'e2', value: null, headers: own('2') },
+      { key: '', value: '', headers: own('3') },
+    ])
+    // Its append, not the event's own: retention by time deletes nothing that has just been forwarded.
+    for (const { timestamp } of records) expect(timestamp).toBeGreaterThanOrEqual(before)
+  })
+
+  test("goes to the partitions that Kafka's own partitioner chooses, each key into one, in order", async () => {
+    const { topic, topics, open, ids } = await route({ partitions: 5 })
+    const all = events(60).map((event, i) => ({ ...event, foreignId: `customer ${i % 13}` }))
+    await pump(await open(), all)
+    expectOnce(await ids(), all)
+    const mine = await partitionsOf(topic, undefined, 5)
+    for (const { foreignId } of all.slice(0, 13))
+      await topics.producer.send({ topic, messages: [{ key: foreignId, value: 'of kafkajs' }] })
+    for (const [partition, after] of (await partitionsOf(topic, undefined, 5)).entries()) {
+      const keys = new Set(mine[partition]?.map(({ foreignId }) => foreignId))
+      expect(new Set(after.map(({ foreignId }) => foreignId))).toEqual(keys)
+    }
+  })
+
+  test('may be larger than a request: it is split, and still all or nothing', async () => {
+    const { open, ids } = await route({ partitions: 2 })
+    const all = events(60, { bytes: 50_000 })
+    const writer = await open()
+    await writer.append(all, '60')
+    expectOnce(await ids(), all)
+  })
+
+  test('is nothing if one event is larger than max.message.bytes, and the error says so', async () => {
+    const { open, ids } = await route()
+    const writer = await open()
+    const saved = await pump(writer, events(5))
+    const error = await errorOf(
+      writer.append([...events(5, { from: 6 }), ...events(1, { from: 11, bytes: 1_200_000 })], '11'),
+    )
+    expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
+    expect(String(error)).toMatch(/1200000 bytes.*max\.message\.bytes/)
+    expect(await errorOf(writer.append([], '5'))).toBe(error) // the writer is dead
+    const again = await open(saved)
+    expect(again.resumeFrom).toBe('5')
+    expect(again.repair).toBeUndefined()
+    expect(await ids()).toEqual([['1', '2', '3', '4', '5']])
+  })
+})
+
+describe('the checkpoints', () => {
+  test('are in a topic that is compacted and has one partition', async () => {
+    const { open, topics, checkpointTopic } = await route()
+    await open()
+    const resource = { type: ConfigResourceTypes.TOPIC, name: checkpointTopic, configNames: ['cleanup.policy'] }
+    const { resources } = await topics.admin.describeConfigs({ includeSynonyms: false, resources: [resource] })
+    expect(resources[0]?.configEntries[0]?.configValue).toBe('compact')
+    const { topics: found } = await topics.admin.fetchTopicMetadata({ topics: [checkpointTopic] })
+    expect(found[0]?.partitions).toHaveLength(1)
+  })
+
+  test('of routes that share them are told apart, however many records of others follow', async () => {
+    const { open, ids } = await route()
+    const all = events(10)
+    await (await open())[Symbol.asyncDispose]()
+    const first = await open()
+    await first.append(all.slice(0, 4), '4')
+    const other = await open(undefined, { name: 'other', source: 'other' })
+    for (let i = 1; i <= 250; i++) await other.append([], `x${i}`)
+    const again = await open()
+    expect(again.resumeFrom).toBe('4')
+    await pump(again, all)
+    expect(await ids()).toEqual([idsOf(all)])
+  })
+
+  test('are found behind the open transaction of another producer', async () => {
+    const { open, topic, checkpointTopic } = await route()
+    await (await open())[Symbol.asyncDispose]()
+    const producer = testClient().producer({ idempotent: true, maxInFlightRequests: 1, transactionalId: fresh('id') })
+    await producer.connect()
+    onTestFinished(() => producer.disconnect())
+    const transaction = await producer.transaction()
+    for (const each of [topic, checkpointTopic])
+      await transaction.send({ topic: each, messages: [{ key: 'other', value: 'x', partition: 0 }] })
+    await (await open()).append(events(3), '3')
+    expect((await open()).resumeFrom).toBe('3') // the last stable offset is before the foreign record
+    await transaction.abort()
+  })
+
+  test('of an append that was given up are not found', async () => {
+    const { open, ids } = await route()
+    const writer = await open()
+    await writer.append(events(3), '3')
+    await errorOf(writer.append(events(1, { from: 4, bytes: 1_200_000 }), '4'))
+    const again = await open()
+    expect(again.resumeFrom).toBe('3')
+    expect(await ids()).toEqual([['1', '2', '3']])
+  })
+
+  test('of another source are refused', async () => {
+    const { open } = await route()
+    await (await open()).append(events(3), '3')
+    expect(codeOf(await errorOf(open(undefined, { source: 'another' })))).toBe('OPTION_INVALID')
+  })
+
+  test('that are gone are made up for by what the bridge saved: nothing is repeated, and it says so', async () => {
+    const { open, ids, topics, checkpointTopic } = await route({ partitions: 2 })
+    const all = events(20)
+    const writer = await open()
+    const saved = await pump(writer, all, 10)
+    await writer.append(all.slice(10, 15), '15') // and not saved
+    await topics.admin.deleteTopics({ topics: [checkpointTopic] })
+    const again = await open(saved)
+    expect(again.resumeFrom).toBe('10')
+    expect(again.repair).toMatch(/checkpoint record is gone/)
+    await pump(again, all)
+    expectOnce(await ids(), all)
+  })
+})
+
+describe('a topic', () => {
+  test('with another number of partitions is refused, until the operator says that it is meant', async () => {
+    const { open, topics, topic } = await route({ partitions: 2 })
+    const all = events(40).map((event, i) => ({ ...event, foreignId: `customer ${i % 13}` }))
+    const saved = await pump(await open(), all, 20)
+    await topics.admin.createPartitions({ topicPartitions: [{ topic, count: 4 }] })
+    const error = await errorOf(open(saved))
+    expect([codeOf(error), isRetriable(error)]).toEqual(['SINK_PARTITIONS_CHANGED', false])
+    expect(String(error)).toContain('partitions: 4')
+    await pump(await open(saved, { partitions: 4 }), all)
+    const found = await partitionsOf(topic, undefined, 4)
+    expect(found[2]?.length).toBeGreaterThan(0)
+    const ids = found.map((partition) => partition.map(({ headers }) => String(headers[wireNames.sourceId])))
+    expectOnce(ids, all)
+    expect((await open()).resumeFrom).toBe('40')
+  })
+
+  test('that is made anew while it is written is noticed, by an append and by an idle writer', async () => {
+    const { open, topics, ids } = await route()
+    const all = events(12)
+    const busy = await open()
+    const saved = await pump(busy, all, 6)
+    await topics.recreate()
+    expect(codeOf(await errorOf(busy.append(all.slice(6, 9), '9')))).toMatch(/^(SINK_TAIL_CHANGED|KAFKA_)/)
+    const idle = await open(saved)
+    expect(idle.repair).toMatch(/made anew.*refilling 6 events/)
+    const whole = await pump(idle, all)
+    expect(await ids()).toEqual([idsOf(all)])
+    await topics.recreate()
+    expect(codeOf(await errorOf(idle.append([], '12')))).toMatch(/^(SINK_TAIL_CHANGED|KAFKA_)/)
+    await pump(await open(whole), all)
+    expect(await ids()).toEqual([idsOf(all)])
+  })
+
+  test('that lost more than maxRefill is refused, with what to do', async () => {
+    const { open, topics, ids } = await route()
+    const all = events(8)
+    const saved = await pump(await open(), all)
+    await topics.recreate()
+    const error = await errorOf(open(saved, { maxRefill: 7 }))
+    expect([codeOf(error), isRetriable(error)]).toEqual(['SINK_LOST_TOO_MUCH', false])
+    expect(String(error)).toContain('maxRefill: 8')
+    await pump(await open(saved, { maxRefill: 8 }), all)
+    expect(await ids()).toEqual([idsOf(all)])
+  })
+
+  test('that was trimmed has lost nothing', async () => {
+    const { open, topics, ids } = await route()
+    const all = events(10)
+    const saved = await pump(await open(), all, 8)
+    await topics.trim('6')
+    const again = await open(saved)
+    expect(again.resumeFrom).toBe('8')
+    expect(again.repair).toBeUndefined()
+    await pump(again, all)
+    expect((await ids()).flat().slice(-3)).toEqual(['8', '9', '10'])
+  })
+})
+
+test('a writer that stood still while another took over cannot write, nor can its open transaction', async () => {
+  const { open, ids } = await route()
+  const all = events(9)
+  const older = await open()
+  await older.append(all.slice(0, 3), '3')
+  const newer = await open()
+  expect(codeOf(await errorOf(older.append([], '3')))).toBe('FENCED') // the idle check tells as well
+  await pump(newer, all)
+  expect(await ids()).toEqual([idsOf(all)])
+})
+
+describe('partitions that lose their tails with the broker', () => {
+  test('are refilled, each with what it lost, and nothing is repeated', async () => {
+    const server = await ownServer()
+    const { open, ids, topics, topic } = await route({ brokers: server.url, partitions: 3 })
+    const all = events(60)
+    const saved = await pump(await open(), all)
+    const broker = { type: ConfigResourceTypes.BROKER, name: '1', configNames: ['log.dirs'] }
+    const { resources } = await topics.admin.describeConfigs({ includeSynonyms: false, resources: [broker] })
+    const folder = resources[0]?.configEntries[0]?.configValue as string
+    const before = await ids()
+    await server.process.kill()
+    await cutLog(join(folder, `${topic}-0`, '00000000000000000000.log'), 0.5)
+    await cutLog(join(folder, `${topic}-2`, '00000000000000000000.log'), 0.8)
+    await server.process.start()
+    const left = await ids()
+    expect(left[1]).toEqual(before[1])
+    const lost = all.length - left.flat().length
+    expect(lost).toBeGreaterThan(2)
+    const again = await open(saved)
+    expect(again.repair).toMatch(new RegExp(`refilling ${lost} events`))
+    // Killed in the middle of the refill, the next one goes on with it.
+    await again.append(
+      all.slice(Number(again.resumeFrom), Number(again.resumeFrom) + 4),
+      String(Number(again.resumeFrom) + 4),
+    )
+    await again[Symbol.asyncDispose]()
+    await pump(await open(saved), all)
+    expectOnce(await ids(), all)
+    const clean = await open()
+    expect([clean.resumeFrom, clean.repair]).toEqual(['60', undefined])
+  })
+})
+
+/** Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet. */
+async function cutLog(file: string, share: number): Promise<void> {
+  await using log = await open(file, 'r+')
+  const { size } = await log.stat()
+  const header = Buffer.alloc(12)
+  let at = 0
+  while (at < size * share) {
+    await log.read(header, 0, 12, at)
+    at += 12 + header.readInt32BE(8)
+  }
+  await log.truncate(at)
+}
