@@ -2,6 +2,9 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
+import { Kafka } from 'kafkajs'
 import { createConnection } from 'mysql2/promise'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Server, startServer } from '../../src/testing/index.ts'
@@ -24,20 +27,33 @@ describe('snippets in the documentation', () => {
   let folder: string
   let env: NodeJS.ProcessEnv
   let redis: Server
+  let nats: Server
 
   beforeAll(async () => {
     folder = mkdtempSync(join('test', 'docs', 'snippets-')) // within the package, so that it can import itself by name
     const mysql = new URL(servers.mysql.url)
-    const connection = await createConnection(mysql.href)
-    await connection.query(`create database ${database}`)
-    await connection.end()
+    const sql = await createConnection(mysql.href)
+    await sql.query(`create database ${database}`)
+    await sql.end()
     mysql.pathname = `/${database}`
     redis = await startServer('redis', { from: ['docker', 'native'] }) // the snippets' keys may mean something in a given one
-    env = { ...process.env, MYSQL_URL: mysql.href, REDIS_URL: redis.url }
+    nats = await startServer('nats', { from: ['docker', 'native'] })
+    env = { ...process.env, MYSQL_URL: mysql.href, REDIS_URL: redis.url, NATS_URL: nats.url }
+    env['KAFKA_BROKERS'] = servers.kafka.url
+    const admin = new Kafka({ brokers: [servers.kafka.url], logLevel: 0 }).admin()
+    await admin.connect()
+    const topics = ['signups', 'orders'].map((topic) => ({ topic, numPartitions: 1 }))
+    await admin.createTopics({ topics, waitForLeaders: true })
+    await admin.disconnect()
+    const connection = await connect({ servers: nats.url })
+    await (await jetstreamManager(connection)).streams.add({ name: 'SIGNUPS', subjects: ['signups.>'] })
+    await jetstream(connection).publish('signups.web', 'ada')
+    await connection.close()
   })
   afterAll(async () => {
     rmSync(folder, { recursive: true, force: true })
     await redis[Symbol.asyncDispose]()
+    await nats[Symbol.asyncDispose]()
     const connection = await createConnection(servers.mysql.url)
     await connection.query(`drop database ${database}`)
     await connection.end()
