@@ -18,12 +18,37 @@ export interface Comparison {
   readonly reference: () => Promise<number>
 }
 
-const ROUNDS = 7
+/** Cases that are measured together: both members return a figure for each of `cases`. */
+export interface Comparisons extends Omit<Comparison, 'case' | 'ours' | 'reference'> {
+  readonly cases: readonly string[]
+  /** How often each side is measured, after a round to warm up. Default: 7. */
+  readonly rounds?: number
+  readonly ours: () => Promise<readonly number[]>
+  readonly reference: () => Promise<readonly number[]>
+}
 
 /** Measures both in turns, after a round to warm up, and takes the medians: machines are noisy. */
-export async function compare({ case: name, referenceName, unit, ours, reference }: Comparison): Promise<Result> {
-  const figures = { ours: [] as number[], reference: [] as number[] }
-  for (let round = -1; round < ROUNDS; round++) {
+export async function compare({ case: name, ours, reference, ...rest }: Comparison): Promise<Result> {
+  const [result] = await compareEach({
+    ...rest,
+    cases: [name],
+    ours: async () => [await ours()],
+    reference: async () => [await reference()],
+  })
+  return result as Result
+}
+
+/** As `compare`, for several figures of one measurement. */
+export async function compareEach({
+  cases,
+  referenceName,
+  unit,
+  rounds = 7,
+  ours,
+  reference,
+}: Comparisons): Promise<Result[]> {
+  const figures = { ours: [] as (readonly number[])[], reference: [] as (readonly number[])[] }
+  for (let round = -1; round < rounds; round++) {
     for (const [side, measure] of [
       ['ours', ours],
       ['reference', reference],
@@ -32,8 +57,10 @@ export async function compare({ case: name, referenceName, unit, ours, reference
       if (round >= 0) figures[side].push(figure)
     }
   }
-  const [a, b] = [median(figures.ours), median(figures.reference)]
-  return { case: name, ours: round3(a), reference: round3(b), referenceName, ratio: round3(a / b), unit }
+  return cases.map((name, i) => {
+    const [a, b] = [medianAt(figures.ours, i), medianAt(figures.reference, i)]
+    return { case: name, ours: round3(a), reference: round3(b), referenceName, ratio: round3(a / b), unit }
+  })
 }
 
 /** Events a second of something that takes `count` of them. */
@@ -50,4 +77,6 @@ export function quantile(values: readonly number[], share: number): number {
 }
 
 const median = (values: readonly number[]): number => quantile(values, 0.5)
+const medianAt = (rounds: readonly (readonly number[])[], i: number): number =>
+  median(rounds.map((figures) => figures[i] ?? Number.NaN))
 const round3 = (value: number): number => Number(value.toPrecision(3))

@@ -32,9 +32,12 @@ const tools: Readonly<Record<ServerName, readonly string[]>> = {
   redis: ['redis-cli'],
   mysql: ['mysql'],
   nats: [],
-  kafka: ['TopicCommand', 'ConsoleProducer', 'consumer.ConsoleConsumer', 'GetOffsetShell'].map(
-    (name) => `org.apache.kafka.tools.${name}`,
-  ),
+  kafka: [
+    ...['TopicCommand', 'ConsoleProducer', 'consumer.ConsoleConsumer', 'GetOffsetShell'].map(
+      (name) => `org.apache.kafka.tools.${name}`,
+    ),
+    'test/kafka/TransactionalProducers.java', // in place of a main class, Java takes a source and compiles it
+  ],
 }
 
 /** vitest globalSetup: starts {@link sharedServers} in parallel, provides their addresses, and ends them after the run. */

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
+import { OptionError } from '../core/index.ts'
 import { embeddedStage } from './demo/embedded-stage.ts'
 import { type DemoAudit, type Progress, perform } from './demo/perform.ts'
 import { serverStage } from './demo/server-stage.ts'
@@ -17,17 +18,25 @@ export function demoCommand(): Command {
       '--servers',
       'from real MySQL into every real broker that there is an adapter for; starts those that no URL is given for',
     )
+    .option(
+      '--kill-brokers',
+      'with --servers: kill each broker once too, and start it again on its data; all of them are started here',
+      false,
+    )
     .option('--json', 'print the audit as one last line of JSON', false)
     .addHelpText(
       'after',
-      '\nExit code 1 when an event is lost, duplicated, reordered or made up.\n\nExample: reflex-bridge demo --orders 5000',
+      '\nExit code 1 when an event is lost, duplicated, reordered or made up.\n' +
+        '\nExamples:\n  $ reflex-bridge demo --orders 5000\n  $ reflex-bridge demo --servers --kill-brokers',
     )
-    .action(async ({ orders, servers, json }: { orders: number; servers?: true; json: boolean }) => {
+    .action(async ({ servers = false, ...options }: Omit<DemoOptions, 'signal'>) => {
+      if (options.killBrokers && !servers)
+        throw new OptionError('--kill-brokers needs --servers: without it there is no broker to kill')
       const interrupt = new AbortController()
       const onSignal = (): void => interrupt.abort()
       process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
       try {
-        process.exitCode = await demo({ orders, servers: servers ?? false, json, signal: interrupt.signal })
+        process.exitCode = await demo({ ...options, servers, signal: interrupt.signal })
       } catch (error) {
         if (!interrupt.signal.aborted) throw error
         console.error('interrupted: everything that was started has been ended')
@@ -41,18 +50,19 @@ export function demoCommand(): Command {
 interface DemoOptions {
   readonly orders: number
   readonly servers: boolean
+  readonly killBrokers: boolean
   readonly json: boolean
   readonly signal: AbortSignal
 }
 
-async function demo({ orders, servers, json, signal }: DemoOptions): Promise<0 | 1> {
+async function demo({ orders, servers, killBrokers, json, signal }: DemoOptions): Promise<0 | 1> {
   const print = (line: string): void => console.error(line)
-  await using stage = servers ? await serverStage({ log: print, signal }) : await embeddedStage()
+  await using stage = servers ? await serverStage({ killBrokers, log: print, signal }) : await embeddedStage()
   print(
-    `${stage.title}: ${number(orders)} orders from 2 processes, one transaction in ten rolled back, the bridge killed ${KILLS} times`,
+    `${stage.title}: ${number(orders)} orders from 2 processes, one transaction in ten rolled back, the bridge killed ${KILLS} times${killBrokers ? ', each broker once' : ''}`,
   )
-  const progress = progressLine(orders)
-  const audit = await perform(stage, { orders, kills: KILLS, signal, onProgress: progress.show })
+  const progress = progressLine(orders, { killBrokers })
+  const audit = await perform(stage, { orders, kills: KILLS, killBrokers, signal, onProgress: progress.show })
   progress.end()
   const clean = audit.targets.every(
     ({ lost, duplicated, reordered, phantom }) => lost + duplicated + reordered + phantom === 0,
@@ -74,16 +84,20 @@ function report({ committed, targets, seconds }: DemoAudit): string[] {
 }
 
 /** One line that is rewritten on a terminal; a line every two seconds elsewhere. */
-function progressLine(orders: number): { show(progress: Progress): void; end(): void } {
+function progressLine(
+  orders: number,
+  { killBrokers }: { killBrokers: boolean },
+): { show(progress: Progress): void; end(): void } {
   const terminal = process.stderr.isTTY
   let shownAt = 0
   return {
-    show: ({ committedOrders, delivered, kills, failures, seconds }) => {
+    show: ({ committedOrders, delivered, kills, brokersKilled, failures, seconds }) => {
       const now = Date.now()
       if (now - shownAt < (terminal ? 100 : 2000)) return
       shownAt = now
       const targets = [...delivered].map(([name, count]) => `${name} ${number(count)}`).join(', ')
-      const line = `${seconds.toFixed(0).padStart(3)} s  orders ${number(committedOrders)}/${number(orders)}  events delivered: ${targets}  bridge killed ${kills}×  handler failed ${failures}×`
+      const brokers = killBrokers ? `  brokers killed: ${brokersKilled.join(', ') || 'none yet'}` : ''
+      const line = `${seconds.toFixed(0).padStart(3)} s  orders ${number(committedOrders)}/${number(orders)}  events delivered: ${targets}  bridge killed ${kills}×${brokers}  handler failed ${failures}×`
       process.stderr.write(terminal ? `\r\x1b[2K${line}` : `${line}\n`)
     },
     end: () => {

@@ -42,10 +42,32 @@ describe('reflex-bridge demo', () => {
   }, 150_000)
 
   it('is clean from MySQL into every broker with --servers', async () => {
-    const { redis, mysql } = inject('servers')
-    const { audit } = await demo(['--orders', '4000', '--servers'], { REDIS_URL: redis.url, MYSQL_URL: mysql.url })
-    expectClean(audit, 4000, ['redis'])
+    const { kafka, redis, mysql } = inject('servers')
+    const env = { KAFKA_BROKERS: kafka.url, REDIS_URL: redis.url, MYSQL_URL: mysql.url }
+    const { audit } = await demo(['--orders', '4000', '--servers'], env)
+    expectClean(audit, 4000, ['kafka', 'redis'])
+    expect(audit.brokersKilled).toEqual([])
   }, 150_000)
+
+  it('is clean with --kill-brokers, which kills each broker once on the way', async () => {
+    const env = { KAFKA_BROKERS: '', REDIS_URL: '', MYSQL_URL: inject('servers').mysql.url }
+    const { audit, told } = await demo(['--orders', '4000', '--servers', '--kill-brokers'], env)
+    expectClean(audit, 4000, ['kafka', 'redis'])
+    expect(audit.brokersKilled).toEqual(['kafka', 'redis'])
+    expect(told).toContain('each broker once')
+  }, 150_000)
+
+  it('refuses to kill a broker that it has not started, and names the variable', async () => {
+    const env = { KAFKA_BROKERS: '', REDIS_URL: 'redis://127.0.0.1:1' }
+    await expect(demo(['--servers', '--kill-brokers'], env)).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('REDIS_URL names a running one: unset it'),
+    })
+    await expect(demo(['--kill-brokers'])).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--kill-brokers needs --servers'),
+    })
+  })
 
   it('refuses wrong input with one line and exit code 2', async () => {
     await expect(demo(['--orders', 'many'])).rejects.toMatchObject({
@@ -73,6 +95,7 @@ describe('the audit', () => {
     ['an entry that stands twice', ['1', '2', '2', '3', '4'], undefined, { duplicated: 1 }],
     ['entries of one entity in the wrong order', ['1', '4', '2', '3'], undefined, { reordered: 1 }],
     ['an entry that was rolled back', ['1', '2', '3', '4', '9'], undefined, { phantom: 1 }],
+    ['an entry of somebody else', ['1', 'undefined', '2', '3', '4'], undefined, { phantom: 1 }],
   ] as const)('sees %s', async (_, ids, handled, found) => {
     expect(await audit(ids, handled)).toEqual({
       name: 't',

@@ -234,6 +234,19 @@ describe('the checkpoints', () => {
 })
 
 describe('a topic', () => {
+  test('is created on request, and left alone if it is there', async () => {
+    const { open, topic, topics, ids } = await route({ partitions: 2 })
+    const sink = kafkaSink(adapterClient(), { topic: fresh('new') })
+    onTestFinished(() => topics.admin.deleteTopics({ topics: [sink.name.slice('kafka:'.length)] }))
+    const missing = await errorOf(sink.open({ route: 'r', source: SOURCE }))
+    expect(codeOf(missing)).toBe('KAFKA_UNKNOWN_TOPIC_OR_PARTITION')
+    await sink.createTopic()
+    await (await sink.open({ route: 'r', source: SOURCE }))[Symbol.asyncDispose]()
+    await pump(await open(), events(9))
+    await kafkaSink(adapterClient(), { topic }).createTopic()
+    expectOnce(await ids(), events(9))
+  })
+
   test('with another number of partitions is refused, until the operator says that it is meant', async () => {
     const { open, topics, topic } = await route({ partitions: 2 })
     const all = events(40).map((event, i) => ({ ...event, foreignId: `customer ${i % 13}` }))

@@ -1,5 +1,5 @@
 export type { DecodeRecord } from './codec.ts'
 export { type KafkaClient, kafkaFailFast } from './kafka-client.ts'
 export { type KafkaPartitionOptions, kafkaPartition } from './kafka-partition.ts'
-export { type KafkaSinkOptions, kafkaSink } from './kafka-sink.ts'
+export { type KafkaSink, type KafkaSinkOptions, kafkaSink } from './kafka-sink.ts'
 export type { KafkaRecord } from './protocol/record-batch.ts'

@@ -65,6 +65,7 @@ interface KafkajsCluster {
     readonly brokers: Readonly<Record<string, KafkajsBroker>>
   }
   connect(): Promise<void>
+  refreshMetadata(): Promise<void>
   addMultipleTargetTopics(topics: readonly string[]): Promise<void>
   findBroker(o: { nodeId: number }): Promise<KafkajsBroker>
   findControllerBroker(): Promise<KafkajsBroker>
@@ -75,8 +76,8 @@ interface KafkajsCluster {
 export interface KafkaConnectionOptions {
   /** Names what is read or written, in errors. */
   readonly log: string
-  /** Must exist. */
-  readonly topic: string
+  /** Must exist. If there is none, the cluster is asked for all of its topics. */
+  readonly topic: string | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -181,7 +182,7 @@ export async function connectKafka(
   }
   try {
     await within(cluster.connect())
-    await within(cluster.addMultipleTargetTopics([topic])) // of all topics, it would ask for every one
+    await within(topic === undefined ? cluster.refreshMetadata() : cluster.addMultipleTargetTopics([topic]))
     return connection
   } catch (error) {
     await connection[Symbol.asyncDispose]()

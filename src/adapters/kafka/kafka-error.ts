@@ -51,9 +51,14 @@ export function replyError(log: string, code: number): ReflexError {
 /** An error of kafkajs as a `ReflexError` with the code `KAFKA_<name of the broker's error>`, or `KAFKA_CONNECTION`. */
 export function kafkaError(log: string, error: unknown): ReflexError {
   if (error instanceof ReflexError) return error
-  const { type, cause, originalError } = Object(error) as { type?: unknown; cause?: unknown; originalError?: unknown }
-  // What was retried, or is not to be, is wrapped.
-  for (const inner of [originalError, cause])
+  const { type, cause, originalError, errors } = Object(error) as {
+    readonly type?: unknown
+    readonly cause?: unknown
+    readonly originalError?: unknown
+    readonly errors?: readonly unknown[]
+  }
+  // What was retried, or is not to be, is wrapped; so are the errors of several topics.
+  for (const inner of [originalError, cause, errors?.[0]])
     if (inner instanceof Error && inner !== error) return kafkaError(log, inner)
   const unknown = /^Unknown error code (\d+)/.exec(messageOf(error))?.[1]
   if (unknown !== undefined) return namedError(log, names[Number(unknown)] ?? `ERROR_${unknown}`, error)

@@ -1,24 +1,17 @@
 import { untilAborted } from '../../core/abort.ts'
-import { systemClock } from '../../core/clock.ts'
 import { codeOf, FencedError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { openCheckpoints } from './checkpoint-topic.ts'
 import { encodeRecord, type NewRecord } from './codec.ts'
+import { createTopic, topicOnceThere } from './create-topic.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
 import { openProducer, type PartitionRecords } from './kafka-producer.ts'
 import { type PartitionBounds, type PartitionLog, partitionOf } from './partition-log.ts'
 import { partitionOfKey } from './partition-of-key.ts'
-import type { TopicMetadata } from './protocol/metadata.ts'
-import { recordsBackwards, sourceIdsBetween } from './read-tail.ts'
-import {
-  type Ends,
-  formatCheckpoint,
-  formatMark,
-  parseCheckpoint,
-  parseMark,
-  type RouteCheckpoint,
-} from './route-checkpoint.ts'
+import { sourceIdsBetween } from './read-tail.ts'
+import { type Ends, formatCheckpoint, formatMark, parseMark } from './route-checkpoint.ts'
 import { resume } from './route-tail.ts'
 
 /** Options of `kafkaSink`. */
@@ -39,6 +32,12 @@ export interface KafkaSinkOptions {
   readonly maxRefill?: number | undefined
 }
 
+/** A sink that can create its topic. */
+export interface KafkaSink extends Sink {
+  /** Creates the topic if there is none, with as many partitions and replicas as the broker gives by default. */
+  createTopic(): Promise<void>
+}
+
 /**
  * A Kafka topic as a destination that gets every event once. The key of a record is the foreignId, and Kafka's own partitioner
  * puts all records of one key into one partition, in order. Consumers must read with `isolation.level=read_committed`. The time of
@@ -47,7 +46,7 @@ export interface KafkaSinkOptions {
  *
  * @example kafkaSink(new Kafka({ brokers, ...kafkaFailFast }), { topic: 'orders' })
  */
-export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): Sink {
+export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaSink {
   checkKafkaClient(kafka)
   const {
     topic,
@@ -70,6 +69,11 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): Sink {
 
   return {
     name: log,
+    createTopic: async () => {
+      await using connection = await connectKafka(kafka, { log, topic: undefined })
+      await createTopic(connection, { topic })
+      await topicOnceThere(connection, topic)
+    },
     open: async ({ route, source, saved, signal }) => {
       const connection = await connectKafka(kafka, { log, topic, signal })
       try {
@@ -106,7 +110,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const metadata = await connection.topic(topic)
   const topicId = metadata.id.toString('base64url')
   const leaders = new Map(metadata.partitions.map(({ partition, leader }) => [partition, leader]))
-  const checkpoints = await checkpointsOf(connection, { log, topic: checkpointTopic })
+  const checkpoints = await openCheckpoints(connection, { log, topic: checkpointTopic })
 
   // Fences first: what an older writer has begun is aborted before anything is read.
   const producer = await openProducer(connection, {
@@ -241,72 +245,4 @@ function tooLarge(where: string, error: unknown, batches: readonly PartitionReco
     `${where}: the batch has an event of ${bytes} bytes, more than the topic's max.message.bytes takes: raise it, or shorten the payload`,
     { cause: error, retriable: false },
   )
-}
-
-const CREATED_WITHIN_MS = 4000
-
-/** The topic of checkpoints; made if there is none. */
-async function checkpointsOf(
-  connection: KafkaConnection,
-  { log, topic }: { log: string; topic: string },
-): Promise<{ readonly leader: number; history(where: string, key: Buffer): AsyncGenerator<RouteCheckpoint> }> {
-  const metadata = await checkpointTopic(connection, { log, topic })
-  const leader = metadata.partitions[0]?.leader ?? -1
-  const tail = await partitionOf(connection, { log: `kafka:${topic}`, topic, partition: 0, isolation: 'all' })
-  return {
-    leader,
-    history: async function* (where, key) {
-      for await (const record of recordsBackwards(`kafka:${topic}`, tail, await tail.bounds()))
-        if (record.key?.equals(key) && record.value !== null) yield parseCheckpoint(where, record.value.toString())
-    },
-  }
-}
-
-async function checkpointTopic(
-  connection: KafkaConnection,
-  { log, topic }: { log: string; topic: string },
-): Promise<TopicMetadata> {
-  const until = Date.now() + CREATED_WITHIN_MS
-  for (let created = false; ; created = true) {
-    try {
-      return await connection.topic(topic)
-    } catch (error) {
-      if (!['KAFKA_UNKNOWN_TOPIC_OR_PARTITION', 'KAFKA_LEADER_NOT_AVAILABLE'].includes(codeOf(error) ?? '')) throw error
-      if (Date.now() > until) throw error
-      if (created) await systemClock.sleep(20)
-      else await createCheckpointTopic(connection, { log, topic })
-    }
-  }
-}
-
-/** Older records are kept for an hour: they tell where to go on if a partition loses its tail. */
-const checkpointConfig = {
-  'cleanup.policy': 'compact',
-  'min.compaction.lag.ms': '3600000',
-  'segment.bytes': '16777216',
-}
-
-async function createCheckpointTopic(
-  connection: KafkaConnection,
-  { log, topic }: { log: string; topic: string },
-): Promise<void> {
-  const configEntries = Object.entries(checkpointConfig).map(([name, value]) => ({ name, value }))
-  const controller = await connection.controller()
-  try {
-    await controller.call((broker) =>
-      broker.createTopics({
-        topics: [{ topic, numPartitions: 1, replicationFactor: -1, replicaAssignment: [], configEntries }],
-        validateOnly: false,
-        timeout: CREATED_WITHIN_MS,
-      }),
-    )
-  } catch (error) {
-    if (codeOf(error) === 'KAFKA_TOPIC_ALREADY_EXISTS') return
-    const how = configEntries.map(({ name, value }) => `--config ${name}=${value}`).join(' ')
-    throw new ReflexError(
-      codeOf(error) ?? 'KAFKA_CONNECTION',
-      `${log}: the topic of checkpoints ${topic} is not there and could not be created; create it: kafka-topics.sh --create --topic ${topic} --partitions 1 ${how}`,
-      { cause: error },
-    )
-  }
 }

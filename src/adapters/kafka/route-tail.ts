@@ -116,9 +116,11 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
   function earlier(ends: Ends, other: Ends | undefined): Ends {
     return new Map(
       Array.from(bounds, ([partition, { low }]) => {
-        const [a = low, b = a] = [ends.get(partition), other?.get(partition)]
-        const from = a < b ? a : b
-        return [partition, from < low ? low : from]
+        let from = ends.get(partition) ?? low
+        const before = other?.get(partition) ?? from
+        if (before < from) from = before
+        if (from < low) from = low
+        return [partition, from]
       }),
     )
   }

@@ -30,7 +30,10 @@ export async function auditTarget(
   let reordered = 0
   let phantom = 0
   for await (const { sourceId, orderId } of entries) {
-    if (!committed.has(sourceId)) phantom++
+    if (!committed.has(sourceId)) {
+      phantom++ // it may have no id at all
+      continue
+    }
     if (seen.has(sourceId)) duplicated++
     seen.add(sourceId)
     const id = BigInt(sourceId)

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { ReflexError } from '../../core/index.ts'
 
 /** A process of the demo. */
 export interface Child {
@@ -38,4 +39,19 @@ export function startChild(name: 'writer' | 'bridge-process', ...args: readonly 
   })
   exited.catch(() => {}) // whoever waits for it is told
   return { process: child, spoke: spoke.promise, exited, output: () => lines.join('\n') }
+}
+
+/** Sends it the signal if it is still there; resolves with how it ended. */
+export async function endChild(child: Child, signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
+  if (child.process.exitCode === null && child.process.signalCode === null) child.process.kill(signal)
+  return child.exited
+}
+
+/** Throws with its last words if it ended, other than with exit code 0 where it `mayExit`. */
+export async function checkAlive(what: string, child: Child, { mayExit }: { mayExit: boolean }): Promise<void> {
+  const { exitCode, signalCode } = child.process
+  if (exitCode === null && signalCode === null) return
+  if (mayExit && exitCode === 0) return
+  await child.exited
+  throw new ReflexError('DEMO_FAILED', `${what} ended by itself with ${exitCode ?? signalCode}:\n${child.output()}`)
 }

@@ -1,49 +1,48 @@
 import { mysqlCursors, mysqlOptions } from '../../adapters/mysql/index.ts'
-import { redisFailFast, redisStream } from '../../adapters/redis/index.ts'
-import { disposeStack, wireNames } from '../../core/index.ts'
+import { disposeStack, OptionError } from '../../core/index.ts'
 import { importClient } from '../../service/import-client.ts'
 import { startServers } from '../../testing/index.ts'
+import { brokers } from './brokers.ts'
 import { openOrderDatabase } from './order-database.ts'
-import type { AuditEntry, Stage } from './stage.ts'
+import type { AuditEntry, Stage, Target } from './stage.ts'
 
 const PAGE = 5000
 
-/** A stage of real servers: MySQL, and every broker that there is an adapter for. Servers that no URL is given for are started, and ended with the stage. */
+/**
+ * A stage of real servers: MySQL, and every broker that there is an adapter for. Servers that no URL is given for are started,
+ * and ended with the stage. With `killBrokers`, throws an `OptionError` if a broker is given by a URL.
+ */
 export async function serverStage({
+  killBrokers,
   log,
   signal,
 }: {
+  killBrokers: boolean
   log: (line: string) => void
   signal: AbortSignal
 }): Promise<Stage> {
+  if (killBrokers) refuseGivenBrokers()
   const stack = disposeStack()
   try {
-    const servers = await startServers(['mysql', 'redis'], { log, signal })
-    for (const server of Object.values(servers)) stack.use(server)
+    const servers = await startServers(['mysql', ...brokers.map(({ server }) => server)], { log, signal })
+    stack.use(servers)
+    const { mysql } = servers
     const { createPool } = await importClient('mysql2', () => import('mysql2/promise'))
-    const { Redis } = await importClient('ioredis', () => import('ioredis'))
     const run = `reflex_demo_${Date.now().toString(36)}`
 
-    const admin = createPool({ ...mysqlOptions, uri: servers.mysql.url, connectionLimit: 1 })
+    const admin = createPool({ ...mysqlOptions, uri: mysql.url, connectionLimit: 1 })
     await admin.query(`create database \`${run}\``)
     stack.defer(async () => {
       await admin.query(`drop database \`${run}\``)
       await admin.end()
     })
-    const databaseUrl = new URL(servers.mysql.url)
+    const databaseUrl = new URL(mysql.url)
     databaseUrl.pathname = `/${run}`
     const pool = createPool({ ...mysqlOptions, uri: databaseUrl.href, connectionLimit: 4 })
     stack.defer(() => pool.end())
     await (await openOrderDatabase(databaseUrl.href))[Symbol.asyncDispose]() // creates the tables
     const cursors = mysqlCursors(pool)
     await cursors.createTable()
-
-    const redis = new Redis(servers.redis.url, { ...redisFailFast })
-    stack.defer(() => redis.disconnect())
-    stack.defer(async () => {
-      const keys = await redis.keys(`*${run}*`)
-      if (keys.length > 0) await redis.del(...keys)
-    })
 
     async function* committed(): AsyncGenerator<AuditEntry> {
       for (let after = '0'; ; ) {
@@ -57,29 +56,18 @@ export async function serverStage({
         after = String(page.at(-1)?.sourceId)
       }
     }
-    async function* redisEntries(): AsyncGenerator<AuditEntry> {
-      for (let from = '-'; ; ) {
-        const page = await redis.xrange(run, from, '+', 'COUNT', PAGE)
-        for (const [, fields] of page) {
-          const field = (name: string): string => fields[fields.indexOf(name) + 1] ?? ''
-          yield { sourceId: field(wireNames.sourceId), orderId: field(wireNames.foreignId) }
-        }
-        if (page.length < PAGE) return
-        from = `(${page.at(-1)?.[0]}`
-      }
-    }
+    const targets = await Promise.all(
+      brokers.map(async ({ name, server, open }): Promise<Target> => {
+        const log = await open(servers[server], { run, stack })
+        return { name, ...log, process: servers[server].process }
+      }),
+    )
+    const titles = brokers.map(({ title, server }) => `${title} ${servers[server].version}`)
     return {
-      title: `MySQL ${servers.mysql.version}, bridged into Redis ${servers.redis.version}`,
+      title: `MySQL ${mysql.version}, bridged into ${new Intl.ListFormat('en').format(titles)}`,
       databaseUrl: databaseUrl.href,
       source: { url: databaseUrl.href },
-      targets: [
-        {
-          name: 'redis',
-          sink: { url: servers.redis.url, key: run },
-          source: redisStream(redis, { key: run }),
-          entries: redisEntries,
-        },
-      ],
+      targets,
       cursors,
       committed,
       [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
@@ -88,4 +76,12 @@ export async function serverStage({
     await stack[Symbol.asyncDispose]()
     throw error
   }
+}
+
+function refuseGivenBrokers(): void {
+  const given = brokers.map(({ variable }) => variable).filter((variable) => process.env[variable])
+  if (given.length === 0) return
+  throw new OptionError(
+    `--kill-brokers kills only brokers that the demo has started, but ${given.join(' and ')} ${given.length === 1 ? 'names a running one' : 'name running ones'}: unset ${given.length === 1 ? 'it' : 'them'}, or leave --kill-brokers out`,
+  )
 }

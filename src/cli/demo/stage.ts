@@ -1,4 +1,5 @@
 import type { CursorStore, NewEvent, Source } from '../../core/index.ts'
+import type { ServerProcess } from '../../testing/index.ts'
 
 /** An event as the audit sees it: which one it was in the source, and which order it is about. */
 export interface AuditEntry {
@@ -15,6 +16,8 @@ export interface Target {
   readonly source: Source
   /** Everything in the destination, in its own order, read without this package's sources. */
   entries(): AsyncIterable<AuditEntry>
+  /** The broker's process, if it can be killed. */
+  readonly process?: Pick<ServerProcess, 'kill' | 'start'> | undefined
 }
 
 /** Where the demo plays: a database with an event table, and destinations. */

@@ -45,9 +45,10 @@ export const kafka: Scheme = {
       },
       async (location, { topic, delivery, checkpointTopic, partitions, maxRefill, ...login }) => {
         const client = await connect(location, login)
+        const sink = kafkaSink(client, { topic, delivery, checkpointTopic, partitions, maxRefill })
         return {
-          part: kafkaSink(client, { topic, delivery, checkpointTopic, partitions, maxRefill }),
-          createTables: () => createTopic(client, topic),
+          part: sink,
+          createTables: () => sink.createTopic(),
           check: async () => {
             await kafkaPartition(client, { topic, partition: 0 }).head?.()
             return []
@@ -88,16 +89,5 @@ async function readAuthority(path: string): Promise<string> {
     return await readFile(path, 'utf8')
   } catch (error) {
     throw new OptionError(`ca: expected a file with certificates, but it cannot be read: ${messageOf(error)}`, error)
-  }
-}
-
-/** With as many partitions and replicas as the brokers give by default. */
-async function createTopic(client: Awaited<ReturnType<typeof connect>>, topic: string): Promise<void> {
-  const admin = client.admin()
-  await admin.connect()
-  try {
-    await admin.createTopics({ topics: [{ topic }], waitForLeaders: true })
-  } finally {
-    await admin.disconnect()
   }
 }

@@ -1,0 +1,57 @@
+import { codeOf, ReflexError } from '../../core/errors.ts'
+import { createTopic, topicOnceThere } from './create-topic.ts'
+import type { KafkaConnection } from './kafka-connection.ts'
+import { partitionOf } from './partition-log.ts'
+import type { TopicMetadata } from './protocol/metadata.ts'
+import { recordsBackwards } from './read-tail.ts'
+import { parseCheckpoint, type RouteCheckpoint } from './route-checkpoint.ts'
+
+/** The topic with the checkpoints of all routes. */
+export interface CheckpointTopic {
+  /** The node id of the leader of its one partition. */
+  readonly leader: number
+  /** The checkpoints under `key`, the newest first, as far back as they are there; `where` names the route in errors. */
+  history(where: string, key: Buffer): AsyncGenerator<RouteCheckpoint>
+}
+
+/** Older records are kept for an hour: they tell where to go on if a partition loses its tail (docs/adr/0007). */
+const config = { 'cleanup.policy': 'compact', 'min.compaction.lag.ms': '3600000', 'segment.bytes': '16777216' }
+
+/** Opens the topic of checkpoints; makes it if there is none. `log` names the destination in errors. */
+export async function openCheckpoints(
+  connection: KafkaConnection,
+  { log, topic }: { log: string; topic: string },
+): Promise<CheckpointTopic> {
+  const { partitions } = await findOrCreate(connection, { log, topic })
+  const name = `kafka:${topic}`
+  const tail = await partitionOf(connection, { log: name, topic, partition: 0, isolation: 'all' })
+  return {
+    leader: partitions[0]?.leader ?? -1,
+    history: async function* (where, key) {
+      for await (const record of recordsBackwards(name, tail, await tail.bounds()))
+        if (record.key?.equals(key) && record.value !== null) yield parseCheckpoint(where, record.value.toString())
+    },
+  }
+}
+
+async function findOrCreate(
+  connection: KafkaConnection,
+  { log, topic }: { log: string; topic: string },
+): Promise<TopicMetadata> {
+  try {
+    return await connection.topic(topic)
+  } catch (error) {
+    if (codeOf(error) !== 'KAFKA_UNKNOWN_TOPIC_OR_PARTITION') throw error
+  }
+  try {
+    await createTopic(connection, { topic, partitions: 1, config })
+  } catch (cause) {
+    const how = Object.entries(config).map(([name, value]) => `--config ${name}=${value}`)
+    throw new ReflexError(
+      codeOf(cause) ?? 'KAFKA_CONNECTION',
+      `${log}: the topic of checkpoints ${topic} is not there and could not be created; create it: kafka-topics.sh --create --topic ${topic} --partitions 1 ${how.join(' ')}`,
+      { cause },
+    )
+  }
+  return topicOnceThere(connection, topic)
+}

@@ -1,0 +1,43 @@
+import { redisFailFast, redisStream } from '../../../adapters/redis/index.ts'
+import { wireNames } from '../../../core/index.ts'
+import { importClient } from '../../../service/import-client.ts'
+import type { Broker } from '../broker.ts'
+import type { AuditEntry } from '../stage.ts'
+
+const PAGE = 5000
+
+/** A Redis stream. */
+export const redisBroker: Broker = {
+  name: 'redis',
+  server: 'redis',
+  variable: 'REDIS_URL',
+  title: 'Redis',
+  open: async ({ url }, { run, stack }) => {
+    const { Redis } = await importClient('ioredis', () => import('ioredis'))
+    const connect = (): InstanceType<typeof Redis> => new Redis(url, { ...redisFailFast })
+    stack.defer(async () => {
+      const redis = connect()
+      const keys = await redis.keys(`*${run}*`)
+      if (keys.length > 0) await redis.del(...keys)
+      redis.disconnect()
+    })
+
+    async function* entries(): AsyncGenerator<AuditEntry> {
+      const redis = connect()
+      try {
+        for (let from = '-'; ; ) {
+          const page = await redis.xrange(run, from, '+', 'COUNT', PAGE)
+          for (const [, fields] of page) {
+            const field = (name: string): string => fields[fields.indexOf(name) + 1] ?? ''
+            yield { sourceId: field(wireNames.sourceId), orderId: field(wireNames.foreignId) }
+          }
+          if (page.length < PAGE) return
+          from = `(${page.at(-1)?.[0]}`
+        }
+      } finally {
+        redis.disconnect()
+      }
+    }
+    return { sink: { url, key: run }, source: redisStream(connect(), { key: run }), entries }
+  },
+}
