@@ -91,14 +91,15 @@ export async function topicAdmin(
 /** The record of an event as `kafkaSink` writes it, but with the event's own time. */
 export function recordOf(event: NewEvent): Message {
   const whole: Event = { id: '0', timestamp: Date.now(), metadata: null, headers: {}, ...event }
-  const { key, value, headers } = encodeRecord(whole, 'suite')
-  const time = Math.floor(whole.timestamp)
-  return {
-    key,
-    value,
-    headers: { ...headers },
-    ...(time >= 0 && time <= Date.now() ? { timestamp: String(time) } : {}),
+  const { key, value, headers: fields } = encodeRecord(whole, 'suite')
+  const headers: Record<string, string[]> = Object.create(null)
+  for (const [name, text] of fields) {
+    headers[name] ??= []
+    headers[name].push(text)
   }
+  const time = Math.floor(whole.timestamp)
+  const times = time >= 0 && time <= Date.now() ? { timestamp: String(time) } : {}
+  return { key, value: value && Buffer.from(value), headers: { ...headers }, ...times }
 }
 
 /** A source over a fresh topic of one partition. */

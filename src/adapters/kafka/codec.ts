@@ -1,35 +1,21 @@
 import { isUtf8 } from 'node:buffer'
 import type { Event } from '../../core/event.ts'
 import { addHeader, decodeFields, encodeFields, parseTimestamp, type WireField, wireNames } from '../../core/wire.ts'
+import type { NewRecord } from './protocol/new-record-batch.ts'
 import type { KafkaRecord } from './protocol/record-batch.ts'
 
 /** Makes an event, but for its id, of a record of `topic`. */
 export type DecodeRecord = (record: KafkaRecord, topic: string) => Omit<Event, 'id'>
-
-/** A record as kafkajs takes it. */
-export interface NewRecord {
-  readonly key: Buffer
-  readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, Buffer[]>>
-}
 
 /**
  * The record of an event of the log named `source`. The key is the foreignId, and a null payload a null value, a tombstone where
  * the topic is compacted. Throws on text that would be changed on the way.
  */
 export function encodeRecord(event: Event, source: string): NewRecord {
-  const headers: Record<string, Buffer[]> = Object.create(null)
-  for (const [name, value] of encodeFields(event, source)) {
-    if (name === wireNames.foreignId || name === wireNames.null) continue
-    headers[name] ??= []
-    headers[name].push(Buffer.from(value))
-  }
-  const { metadata } = event
-  return {
-    key: Buffer.from(event.foreignId),
-    value: metadata && Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength),
-    headers,
-  }
+  const headers = encodeFields(event, source).filter(
+    ([name]) => name !== wireNames.foreignId && name !== wireNames.null,
+  )
+  return { key: Buffer.from(event.foreignId), value: event.metadata, headers }
 }
 
 /**

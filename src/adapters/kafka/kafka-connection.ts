@@ -36,17 +36,11 @@ export interface KafkajsBroker {
   initProducerId(request: object): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
   addPartitionsToTxn(request: object): Promise<unknown>
   endTxn(request: object): Promise<unknown>
-  produce(request: object): Promise<{ readonly topics: readonly TopicAppends[] }>
   createTopics(request: object): Promise<unknown>
 }
 
 interface TopicOffsets {
   readonly partitions: readonly { readonly partition: number; readonly offset: string }[]
-}
-
-interface TopicAppends {
-  readonly topicName: string
-  readonly partitions: readonly { readonly partition: number; readonly baseOffset: string }[]
 }
 
 interface KafkajsConnection {

@@ -25,27 +25,43 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
   ],
 }
 
-/** Names of errors that kafkajs does not know, by their codes. */
+/** Names of the errors that come as codes, or that kafkajs does not know. */
 const names: Readonly<Record<number, string>> = {
   1: 'OFFSET_OUT_OF_RANGE',
   3: 'UNKNOWN_TOPIC_OR_PARTITION',
   5: 'LEADER_NOT_AVAILABLE',
   6: 'NOT_LEADER_OR_FOLLOWER',
+  7: 'REQUEST_TIMED_OUT',
   9: 'REPLICA_NOT_AVAILABLE',
+  10: 'MESSAGE_TOO_LARGE',
   17: 'INVALID_TOPIC_EXCEPTION',
+  18: 'RECORD_LIST_TOO_LARGE',
+  19: 'NOT_ENOUGH_REPLICAS',
+  20: 'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
   29: 'TOPIC_AUTHORIZATION_FAILED',
+  31: 'CLUSTER_AUTHORIZATION_FAILED',
+  44: 'POLICY_VIOLATION',
+  45: 'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  47: 'INVALID_PRODUCER_EPOCH',
+  48: 'INVALID_TXN_STATE',
+  49: 'INVALID_PRODUCER_ID_MAPPING',
+  51: 'CONCURRENT_TRANSACTIONS',
+  53: 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
   56: 'KAFKA_STORAGE_ERROR',
+  59: 'UNKNOWN_PRODUCER_ID',
   74: 'FENCED_LEADER_EPOCH',
   75: 'UNKNOWN_LEADER_EPOCH',
   78: 'OFFSET_NOT_AVAILABLE',
+  87: 'INVALID_RECORD',
   90: 'PRODUCER_FENCED',
   100: 'UNKNOWN_TOPIC_ID',
   103: 'INCONSISTENT_TOPIC_ID',
+  120: 'TRANSACTION_ABORTABLE',
 }
 
-/** The error that a broker's reply carries as a code. */
-export function replyError(log: string, code: number): ReflexError {
-  return namedError(log, names[code] ?? `ERROR_${code}`)
+/** The error that a broker's reply carries as a code, with its words if it has any. */
+export function replyError(log: string, code: number, message?: string): ReflexError {
+  return namedError(log, names[code] ?? `ERROR_${code}`, message === undefined ? undefined : new Error(message))
 }
 
 /** An error of kafkajs as a `ReflexError` with the code `KAFKA_<name of the broker's error>`, or `KAFKA_CONNECTION`. */

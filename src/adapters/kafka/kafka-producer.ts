@@ -1,7 +1,9 @@
 import { systemClock } from '../../core/clock.ts'
 import { codeOf, FencedError, isRetriable } from '../../core/errors.ts'
-import type { NewRecord } from './codec.ts'
 import type { KafkaBroker, KafkaConnection } from './kafka-connection.ts'
+import { replyError } from './kafka-error.ts'
+import { type NewRecord, sizeOfRecord } from './protocol/new-record-batch.ts'
+import { produceRequest } from './protocol/produce.ts'
 
 /** Records for one partition. */
 export interface PartitionRecords {
@@ -81,23 +83,17 @@ export async function openProducer(
     await Promise.all(
       Array.from(byLeader, async ([leader, batches]) => {
         const broker = await connection.broker(leader)
-        const topicData = Array.from(
-          Map.groupBy(batches, ({ topic }) => topic),
-          ([topic, ofTopic]) => ({
-            topic,
-            partitions: ofTopic.map(({ partition, records }) => ({
-              partition,
-              firstSequence: sequences.get(nameOf({ topic, partition })) ?? 0,
-              messages: records,
-            })),
-          }),
-        )
-        const { topics } = await told(
-          broker.call((each) => each.produce({ ...identity, topicData, acks: -1, timeout: WAIT_MS })),
-        )
-        for (const { topicName: topic, partitions } of topics)
-          for (const { partition, baseOffset } of partitions)
-            offsets.set(nameOf({ topic, partition }), BigInt(baseOffset))
+        const request = produceRequest({
+          transactionalId: transactionalId ?? null,
+          producerId: BigInt(producerId),
+          producerEpoch,
+          timeoutMs: WAIT_MS,
+          partitions: batches.map((batch) => ({ ...batch, sequence: sequences.get(nameOf(batch)) ?? 0 })),
+        })
+        for (const { errorCode, message, baseOffset, ...place } of await broker.send(request)) {
+          if (errorCode !== 0) throw replyError(where, errorCode, message)
+          offsets.set(nameOf(place), baseOffset)
+        }
       }),
     )
     for (const batch of round) {
@@ -127,7 +123,7 @@ export async function openProducer(
           const records = parts[round]
           return records === undefined ? [] : [{ ...batch, records }]
         })
-        for (const [name, offset] of await sendRound(now)) if (!first.has(name)) first.set(name, offset)
+        for (const [name, offset] of await told(sendRound(now))) if (!first.has(name)) first.set(name, offset)
       }
       return batches.map((batch) => first.get(nameOf(batch)) ?? -1n)
     },
@@ -176,15 +172,6 @@ function split(records: readonly NewRecord[]): NewRecord[][] {
     bytes += size
   }
   return parts
-}
-
-const RECORD_OVERHEAD = 24
-
-/** About the bytes that a record takes in a request. */
-export function sizeOfRecord({ key, value, headers }: NewRecord): number {
-  let bytes = RECORD_OVERHEAD + key.length + (value?.length ?? 0)
-  for (const name in headers) for (const each of headers[name] as Buffer[]) bytes += 6 + name.length + each.length
-  return bytes
 }
 
 function nameOf({ topic, partition }: { topic: string; partition: number }): string {

@@ -3,13 +3,14 @@ import { codeOf, FencedError, OptionError, ReflexError } from '../../core/errors
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
 import { openCheckpoints } from './checkpoint-topic.ts'
-import { encodeRecord, type NewRecord } from './codec.ts'
+import { encodeRecord } from './codec.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
 import { openProducer, type PartitionRecords } from './kafka-producer.ts'
 import { type PartitionBounds, type PartitionLog, partitionOf } from './partition-log.ts'
 import { partitionOfKey } from './partition-of-key.ts'
+import type { NewRecord } from './protocol/new-record-batch.ts'
 import { sourceIdsBetween } from './read-tail.ts'
 import { type Ends, formatCheckpoint, formatMark, parseMark } from './route-checkpoint.ts'
 import { resume } from './route-tail.ts'
@@ -191,7 +192,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
         ...{ cursor: next, source, count, topicId, partitions: leaders.size, ends },
         skip: skip.size === 0 ? undefined : resumption.between,
       })
-      await producer.send([{ ...checkpoint, records: [{ key, value: Buffer.from(value), headers: {} }] }])
+      await producer.send([{ ...checkpoint, records: [{ key, value: Buffer.from(value), headers: [] }] }])
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
       if (!(error instanceof FencedError)) await producer.end('abort').catch(() => {})

@@ -1,6 +1,6 @@
-import { CursorAheadError, DecodeError } from '../../core/errors.ts'
+import { CursorAheadError, DecodeError, ReflexError } from '../../core/errors.ts'
 import type { Batch, Event } from '../../core/event.ts'
-import { type PartitionLog, proveOffset } from './partition-log.ts'
+import { type PartitionBounds, type PartitionLog, proveOffset } from './partition-log.ts'
 import type { Fetched } from './protocol/fetch.ts'
 import type { KafkaRecord, RecordBatch } from './protocol/record-batch.ts'
 
@@ -30,60 +30,77 @@ export async function* partitionBatches(
   partition: Pick<PartitionLog, 'bounds' | 'fetch'>,
   { log, from, proven, end, batchSize, batchBytes, types, toEvent }: PartitionReading,
 ): AsyncGenerator<Batch> {
+  let start = from
   let position = from
   let yielded = from
+  let readTo = from // where the last batch that came has ended
   let lastEpoch = -1
   let emptyAt: bigint | undefined
   const atEnd = (): boolean => end !== undefined && position >= end
 
   while (!atEnd()) {
     const fetched = await partition.fetch({ offset: position, lastEpoch, maxBytes: batchBytes })
+    const { lastStableOffset, divergingEnd } = fetched
     if (fetched.errorCode !== 0) {
       const bounds = await partition.bounds()
-      if (!proven && position === from)
-        position = bounds.low // "" is never trimmed
-      else proveOffset(log, position, bounds) // if it is not out of range any more, the next fetch tells
+      if (proven || yielded > start) throw outOfRange(log, position, bounds)
+      start = position = yielded = readTo = bounds.low // "" is never trimmed
       continue
     }
-    if (fetched.divergingEnd !== undefined) {
-      const found = String(fetched.divergingEnd - 1n)
-      throw new CursorAheadError(log, { cursor: String(position - 1n), reason: 'beyond', found })
+    if (divergingEnd !== undefined) {
+      if (divergingEnd < readTo)
+        throw new CursorAheadError(log, {
+          cursor: String(position - 1n),
+          reason: 'beyond',
+          found: String(divergingEnd - 1n),
+        })
+      lastEpoch = -1 // of later leaders, nothing was left to be read
+      continue
     }
 
     let events: Event[] = []
     let bytes = 0
-    for (const { batch, counts } of committed(fetched)) {
-      const { baseOffset, lastOffset } = batch
-      if (lastOffset < position || atEnd()) continue
-      const starts = baseOffset < position // the batch may begin before
-      const ends = end !== undefined && lastOffset >= end
-      for (const record of counts ? batch.records() : []) {
-        if (starts && BigInt(record.offset) < position) continue
-        if (ends && BigInt(record.offset) >= end) break
-        let event: Event
-        try {
-          event = toEvent(record)
-        } catch (cause) {
-          const offset = BigInt(record.offset)
-          if (offset > yielded) yield { events, cursor: String(offset - 1n) }
-          throw new DecodeError(log, { position: record.offset, cause })
+    let last: string | undefined
+    try {
+      for (const { batch, counts } of committed(fetched)) {
+        const { baseOffset, lastOffset } = batch
+        if (lastOffset < position || atEnd()) continue
+        const starts = baseOffset < position // the batch may begin before
+        const ends = end !== undefined && lastOffset >= end
+        for (const record of counts ? batch.records() : []) {
+          if (starts && BigInt(record.offset) < position) continue
+          if (ends && BigInt(record.offset) >= end) break
+          const event = decoded(record)
+          last = record.offset
+          if (types !== undefined && !types.includes(event.type)) continue
+          events.push(event)
+          bytes += sizeOf(record)
+          if (events.length < batchSize && bytes < batchBytes) continue
+          yield { events, cursor: record.offset }
+          yielded = BigInt(record.offset) + 1n
+          events = []
+          bytes = 0
         }
-        if (types !== undefined && !types.includes(event.type)) continue
-        events.push(event)
-        bytes += sizeOf(record)
-        if (events.length < batchSize && bytes < batchBytes) continue
-        yield { events, cursor: record.offset }
-        yielded = BigInt(record.offset) + 1n
-        events = []
-        bytes = 0
+        lastEpoch = batch.leaderEpoch
+        readTo = lastOffset + 1n
+        position = ends ? end : readTo
       }
-      lastEpoch = batch.leaderEpoch
-      position = ends ? end : lastOffset + 1n
+    } catch (error) {
+      const cursor = last ?? String(position - 1n)
+      if (BigInt(cursor) >= yielded) yield { events, cursor } // what comes before can be handled
+      throw error
     }
-    if (fetched.batches.length === 0 && fetched.throttleMs === 0 && fetched.lastStableOffset > position) {
+    if (fetched.batches.length === 0 && fetched.throttleMs === 0) {
+      if (end !== undefined && lastStableOffset < end)
+        throw new ReflexError(
+          'KAFKA_HEAD_LOST',
+          `${log}: expected the log to reach to ${end - 1n}, its head when it was opened, but it ends at ${lastStableOffset - 1n}; start again`,
+        )
       // Compaction has taken all that followed. Asked twice: what is passed over here is never asked for again.
-      if (emptyAt === position) position = endOr(fetched.lastStableOffset)
-      else emptyAt = position
+      if (lastStableOffset > position) {
+        if (emptyAt === position) position = endOr(lastStableOffset)
+        else emptyAt = position
+      }
     }
     if (position > yielded) {
       yield { events, cursor: String(position - 1n) }
@@ -94,6 +111,20 @@ export async function* partitionBatches(
   function endOr(at: bigint): bigint {
     return end !== undefined && end < at ? end : at
   }
+  function decoded(record: KafkaRecord): Event {
+    try {
+      return toEvent(record)
+    } catch (cause) {
+      throw new DecodeError(log, { position: record.offset, cause })
+    }
+  }
+}
+
+/** Also where the log reaches to the position again: it did not a moment ago, and so what is there now is not what followed. */
+function outOfRange(log: string, position: bigint, bounds: PartitionBounds): Error {
+  proveOffset(log, position, bounds)
+  const found = 'not known: it was lost before, and has grown again'
+  return new CursorAheadError(log, { cursor: String(position - 1n), reason: 'beyond', found })
 }
 
 /** The batches, each with whether its records count: control records and those of aborted transactions do not. */
@@ -111,6 +142,8 @@ function* committed({
   }
 }
 
-function sizeOf({ key, value }: KafkaRecord): number {
-  return (key?.length ?? 0) + (value?.length ?? 0)
+function sizeOf({ key, value, headers }: KafkaRecord): number {
+  let bytes = (key?.length ?? 0) + (value?.length ?? 0)
+  for (const [name, each] of headers) bytes += name.length + (each?.length ?? 0)
+  return bytes
 }

@@ -1,6 +1,6 @@
 import { reader } from './reader.ts'
 import { type RecordBatch, readRecordBatches } from './record-batch.ts'
-import { flexibleRequest, type KafkaRequest } from './request.ts'
+import { type KafkaRequest, kafkaRequest } from './request.ts'
 import { writer } from './writer.ts'
 
 /** What is asked for. */
@@ -69,7 +69,7 @@ export function fetchRequest(o: FetchOptions): KafkaRequest<Fetched> {
     .compactString('') // rack_id
     .noTags()
     .done()
-  return flexibleRequest('Fetch', version, body, decode)
+  return kafkaRequest('Fetch', version, body, decode)
 }
 
 const DIVERGING_EPOCH = 0
@@ -111,7 +111,7 @@ function decode(reply: Buffer): Fetched {
   if (partition !== undefined && wholeError === 0) return partition
   return {
     errorCode: wholeError,
-    throttleMs,
+    throttleMs, // a reply that was held back names no partition
     lastStableOffset: -1n,
     logStartOffset: -1n,
     aborted: [],

@@ -1,5 +1,5 @@
 import { reader } from './reader.ts'
-import { flexibleRequest, type KafkaRequest } from './request.ts'
+import { type KafkaRequest, kafkaRequest } from './request.ts'
 import { writer } from './writer.ts'
 
 /** A topic, as a broker knows it at the moment. */
@@ -34,7 +34,7 @@ export function metadataRequest(topic: string): KafkaRequest<TopicMetadata> {
     .int8(0) // include_topic_authorized_operations
     .noTags()
     .done()
-  return flexibleRequest('Metadata', version, body, decode)
+  return kafkaRequest('Metadata', version, body, decode)
 }
 
 function decode(reply: Buffer): TopicMetadata {

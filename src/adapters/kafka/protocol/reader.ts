@@ -9,6 +9,10 @@ export interface Reader {
   /** UNSIGNED_VARINT. */
   uvarint(): number
   uuid(): Buffer
+  /** STRING; undefined of null. */
+  string(): string | undefined
+  /** ARRAY; null is empty. */
+  array<T>(read: () => T): T[]
   /** COMPACT_STRING; undefined of null. */
   compactString(): string | undefined
   /** COMPACT_ARRAY; null is empty. */
@@ -44,6 +48,11 @@ export function reader(buffer: Buffer): Reader {
       throw new RangeError('a varint has more than 5 bytes')
     },
     uuid: () => self.bytes(16),
+    string: () => {
+      const length = self.int16()
+      return length < 0 ? undefined : self.bytes(length).toString()
+    },
+    array: (read) => Array.from({ length: Math.max(0, self.int32()) }, read),
     compactString: () => {
       const length = self.uvarint()
       return length === 0 ? undefined : self.bytes(length - 1).toString()

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { ReflexError } from '../../../core/errors.ts'
 
@@ -32,15 +33,17 @@ const LENGTH_END = 12
 const HEADER_BYTES = 61
 const MAGIC = 2
 
-/** The batches in a reply; one that is not complete, as the last may be, is left out. */
+/** The batches in a reply; the last, which may have been cut off, is left out. Throws if that is the first: what follows it is not known. */
 export function readRecordBatches(buffer: Buffer): RecordBatch[] {
   const batches: RecordBatch[] = []
-  for (let at = 0; at + HEADER_BYTES <= buffer.length; ) {
+  let at = 0
+  while (at + LENGTH_END <= buffer.length) {
     const end = at + LENGTH_END + buffer.readInt32BE(at + 8)
     if (end > buffer.length) break
     batches.push(readBatch(buffer.subarray(at, end)))
     at = end
   }
+  if (at === 0 && buffer.length > 0) throw new RangeError(`expected a batch of records, but found ${buffer.length} bytes`)
   return batches
 }
 
@@ -114,7 +117,7 @@ function* readRecords(batch: Buffer, attributes: number, baseOffset: bigint): Ge
     const headers: [string, Buffer | null][] = []
     for (let left = varint(); left > 0; left--) {
       const size = varint()
-      const name = bytes.toString('utf8', at, at + size)
+      const name = nameIn(bytes.subarray(at, at + size), baseOffset)
       at += size
       headers.push([name, blob()])
     }
@@ -125,6 +128,19 @@ function* readRecords(batch: Buffer, attributes: number, baseOffset: bigint): Ge
     const offset = exact ? String(base + delta) : String(baseOffset + BigInt(delta))
     yield { offset, timestamp: appendTime ?? timestamp, key, value, headers }
   }
+}
+
+/** A name is text to Kafka's own clients; another that came through as U+FFFD would be one that no one has given. */
+function nameIn(bytes: Buffer, baseOffset: bigint): string {
+  const name = bytes.toString()
+  if (name.includes('\ufffd') && !isUtf8(bytes)) {
+    throw new ReflexError(
+      'KAFKA_HEADER_NAME',
+      `a record of the batch at offset ${baseOffset} has a header whose name is not UTF-8, but the bytes ${bytes.toString('hex')}`,
+      { retriable: false },
+    )
+  }
+  return name
 }
 
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const

@@ -19,22 +19,17 @@ interface Encoded {
 }
 
 /**
- * Makes a request of a *flexible* version (KIP-482), which kafkajs does not know: `body` and the reply that `decode` gets begin
- * with the tagged fields of the header.
+ * Makes a request. Of a *flexible* version (KIP-482), which kafkajs does not know, the body and the reply that `decode` gets
+ * begin with the tagged fields of the header.
  */
-export function flexibleRequest<T>(
-  name: string,
+export function kafkaRequest<T>(
+  apiName: string,
   { apiKey, apiVersion }: { readonly apiKey: number; readonly apiVersion: number },
   body: Buffer,
   decode: (reply: Buffer) => T,
 ): KafkaRequest<T> {
   return {
-    request: {
-      apiKey,
-      apiVersion,
-      apiName: name,
-      encode: async () => ({ buf: body, buffer: body }),
-    },
+    request: { apiKey, apiVersion, apiName, encode: async () => ({ buf: body, buffer: body }) },
     response: { decode: async (payload) => decode(payload), parse: async (data) => data },
   }
 }

@@ -5,6 +5,10 @@ export interface Writer {
   int32(value: number): Writer
   int64(value: bigint): Writer
   uuid(id: Buffer): Writer
+  /** STRING, or NULLABLE_STRING. */
+  string(text: string | null): Writer
+  /** As they are. */
+  bytes(bytes: Buffer): Writer
   compactString(text: string): Writer
   /** The length of a COMPACT_ARRAY whose elements follow. */
   compactLength(length: number): Writer
@@ -13,7 +17,7 @@ export interface Writer {
   done(): Buffer
 }
 
-/** Starts to write. For small requests: it makes a buffer for each value. */
+/** Starts to write. It makes a buffer for each value: for the few values around the records. */
 export function writer(): Writer {
   const parts: Buffer[] = []
   const put = (size: number, write: (buffer: Buffer) => unknown): Writer => {
@@ -35,6 +39,15 @@ export function writer(): Writer {
     int32: (value) => put(4, (buffer) => buffer.writeInt32BE(value)),
     int64: (value) => put(8, (buffer) => buffer.writeBigInt64BE(value)),
     uuid: (id) => put(16, (buffer) => id.copy(buffer)),
+    string: (text) => {
+      if (text === null) return self.int16(-1)
+      const bytes = Buffer.from(text)
+      return self.int16(bytes.length).bytes(bytes)
+    },
+    bytes: (bytes) => {
+      parts.push(bytes)
+      return self
+    },
     compactString: (text) => {
       const bytes = Buffer.from(text)
       uvarint(bytes.length + 1)

@@ -1,0 +1,66 @@
+import { type BatchProducer, type NewRecord, newRecordBatch } from './new-record-batch.ts'
+import { reader } from './reader.ts'
+import { type KafkaRequest, kafkaRequest } from './request.ts'
+import { writer } from './writer.ts'
+
+/** What is appended. */
+export interface ProduceOptions {
+  readonly transactionalId: string | null
+  readonly producerId: bigint
+  readonly producerEpoch: number
+  /** How long the broker waits for the replicas, in ms. */
+  readonly timeoutMs: number
+  readonly partitions: readonly NewPartitionRecords[]
+}
+
+/** Records for one partition. */
+export interface NewPartitionRecords {
+  readonly topic: string
+  readonly partition: number
+  readonly records: readonly NewRecord[]
+  readonly sequence: number
+}
+
+/** What became of them. */
+export interface Produced {
+  readonly topic: string
+  readonly partition: number
+  /** 0, or the error's code. */
+  readonly errorCode: number
+  /** The broker's words; mostly there are none. */
+  readonly message: string | undefined
+  /** The offset of the first record. */
+  readonly baseOffset: bigint
+}
+
+const version = { apiKey: 0, apiVersion: 8 } as const
+const ALL_IN_SYNC = -1
+
+/** Appends records to all replicas in sync (Produce 8, with the time of now). */
+export function produceRequest(o: ProduceOptions): KafkaRequest<Produced[]> {
+  const now = Date.now()
+  const body = writer().string(o.transactionalId).int16(ALL_IN_SYNC).int32(o.timeoutMs).int32(o.partitions.length)
+  for (const { topic, partition, records, sequence } of o.partitions) {
+    const { producerId, producerEpoch } = o
+    const producer: BatchProducer = { producerId, producerEpoch, transactional: o.transactionalId !== null, sequence }
+    const batch = newRecordBatch(records, producer, now)
+    body.string(topic).int32(1).int32(partition).int32(batch.length).bytes(batch)
+  }
+  return kafkaRequest('Produce', version, body.done(), decode)
+}
+
+function decode(reply: Buffer): Produced[] {
+  const from = reader(reply)
+  return from
+    .array(() => {
+      const topic = from.string() ?? ''
+      return from.array(() => {
+        const [partition, errorCode, baseOffset] = [from.int32(), from.int16(), from.int64()]
+        from.int64() // log_append_time_ms
+        from.int64() // log_start_offset
+        from.array(() => [from.int32(), from.string()]) // record_errors
+        return { topic, partition, errorCode, message: from.string(), baseOffset }
+      })
+    })
+    .flat()
+}
