@@ -27,7 +27,7 @@ const mayImport: Record<string, readonly string[]> = {
 const mayUse: Record<string, readonly string[]> = {
   core: ['node:timers/promises'],
   testing: ['testcontainers', 'fast-check'],
-  service: ['yaml', 'zod', 'pino', 'ioredis', 'kafkajs', 'mysql2', 'mysql2/promise'],
+  service: ['yaml', 'zod', 'pino', '@nats-io/transport-node', 'ioredis', 'kafkajs', 'mysql2', 'mysql2/promise'],
   cli: [
     'commander',
     'pino',

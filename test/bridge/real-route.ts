@@ -1,7 +1,9 @@
 import { connect } from 'node:net'
+import { connect as connectNats } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { Kafka } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
+import { jetstreamFailFast, jetstreamSink } from '../../src/adapters/jetstream/index.ts'
 import { kafkaFailFast, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
 import { redisFailFast, redisSink } from '../../src/adapters/redis/index.ts'
@@ -17,6 +19,7 @@ export type SourceAt =
 
 /** Where a destination is. */
 export type SinkAt =
+  | { readonly kind: 'jetstream'; readonly servers: string; readonly stream: string }
   | { readonly kind: 'kafka'; readonly brokers: string; readonly topic: string; readonly via?: Address }
   | { readonly kind: 'redis'; readonly url: string; readonly key: string }
   | { readonly kind: 'sqlite'; readonly file: string }
@@ -52,6 +55,15 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
   }
   const openSink = (): Pick<BridgeSpec, 'sink'> => {
     switch (sink.kind) {
+      case 'jetstream': {
+        const { servers, stream } = sink
+        return {
+          sink: jetstreamSink({
+            connect: () => connectNats({ servers, ...jetstreamFailFast }),
+            ...{ stream, subject: stream },
+          }),
+        }
+      }
       case 'kafka':
         return { sink: kafkaSink(kafkaAt(sink), { topic: sink.topic }) }
       case 'redis':

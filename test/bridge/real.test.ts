@@ -2,8 +2,11 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect as connectNats } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { jetstreamFailFast, jetstreamSource } from '../../src/adapters/jetstream/index.ts'
 import { mysqlCursors, mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import { bridge } from '../../src/bridge/bridge.ts'
@@ -48,6 +51,25 @@ const destinations: Readonly<
     }
   >
 > = {
+  jetstream: {
+    start: () => startServer('nats', { from: ['docker', 'native'] }),
+    make: async (server) => {
+      const stream = `out-${made++}`
+      const connect = () => connectNats({ servers: server.url, ...jetstreamFailFast })
+      const connection = await connect()
+      const subjects = [`${stream}.>`]
+      await (await jetstreamManager(connection)).streams.add({ name: stream, subjects, allow_atomic: true })
+      await connection.close()
+      const { stream: open } = jetstreamSource({ connect, stream })
+      return {
+        at: ({ host, port } = server) => ({ kind: 'jetstream', servers: `${host}:${port}`, stream }),
+        lines: async () => {
+          await using all = reader(await open('', { toHead: true }))
+          return (await all.rest()).map(lineOf)
+        },
+      }
+    },
+  },
   kafka: {
     start: () => startServer('kafka', { from: ['docker', 'native'] }),
     make: async (server) => {

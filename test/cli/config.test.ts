@@ -1,4 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the references to the environment are not template strings
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ConfigError } from '../../src/service/config-error.ts'
 import { type Config, parseConfig } from '../../src/service/parse-config.ts'
@@ -59,6 +61,11 @@ routes:
       ['redis://cache:6379/0?key=k2', 'sqlite:/var/log.db?table=log', 'mysql://db:3306/shop?table=c'],
     ])
     expect(routes[0]?.fromHead).toBe(true)
+  })
+
+  it.each(readdirSync('examples').filter((file) => file.endsWith('.yaml')))('is right in examples/%s', (file) => {
+    const environment = { DB_PASSWORD: 'x', NATS_PASSWORD: 'x', KAFKA_PASSWORD: 'x' }
+    expect(parse(readFileSync(join('examples', file), 'utf8'), environment).routes).toHaveLength(1)
   })
 
   it('may be JSON', () => {
@@ -152,7 +159,7 @@ createTable: true
     [
       'no url',
       route({ sink: '{ key: k }' }),
-      /sink\.url: expected a URL like redis:\/\/.* or sqlite:PATH, found nothing/,
+      /sink\.url: expected a URL like kafka:\/\/.* or sqlite:PATH, found nothing/,
     ],
     ['an unknown scheme', route({ sink: '{ url: amqp://h }' }), /sink\.url: expected a URL like .*, found amqp:/],
     ['a misspelled scheme', route({ sink: '{ url: reddis://h }' }), /did you mean redis:\?/],

@@ -42,23 +42,23 @@ describe('reflex-bridge demo', () => {
   }, 150_000)
 
   it('is clean from MySQL into every broker with --servers', async () => {
-    const { kafka, redis, mysql } = inject('servers')
-    const env = { KAFKA_BROKERS: kafka.url, REDIS_URL: redis.url, MYSQL_URL: mysql.url }
+    const { kafka, nats, redis, mysql } = inject('servers')
+    const env = { KAFKA_BROKERS: kafka.url, NATS_URL: nats.url, REDIS_URL: redis.url, MYSQL_URL: mysql.url }
     const { audit } = await demo(['--orders', '4000', '--servers'], env)
-    expectClean(audit, 4000, ['kafka', 'redis'])
+    expectClean(audit, 4000, ['kafka', 'jetstream', 'redis'])
     expect(audit.brokersKilled).toEqual([])
   }, 150_000)
 
   it('is clean with --kill-brokers, which kills each broker once on the way', async () => {
-    const env = { KAFKA_BROKERS: '', REDIS_URL: '', MYSQL_URL: inject('servers').mysql.url }
+    const env = { KAFKA_BROKERS: '', NATS_URL: '', REDIS_URL: '', MYSQL_URL: inject('servers').mysql.url }
     const { audit, told } = await demo(['--orders', '4000', '--servers', '--kill-brokers'], env)
-    expectClean(audit, 4000, ['kafka', 'redis'])
-    expect(audit.brokersKilled).toEqual(['kafka', 'redis'])
+    expectClean(audit, 4000, ['kafka', 'jetstream', 'redis'])
+    expect(audit.brokersKilled).toEqual(['kafka', 'jetstream', 'redis'])
     expect(told).toContain('each broker once')
   }, 150_000)
 
   it('refuses to kill a broker that it has not started, and names the variable', async () => {
-    const env = { KAFKA_BROKERS: '', REDIS_URL: 'redis://127.0.0.1:1' }
+    const env = { KAFKA_BROKERS: '', NATS_URL: '', REDIS_URL: 'redis://127.0.0.1:1' }
     await expect(demo(['--servers', '--kill-brokers'], env)).rejects.toMatchObject({
       code: 2,
       stderr: expect.stringContaining('REDIS_URL names a running one: unset it'),

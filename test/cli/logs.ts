@@ -1,8 +1,11 @@
 import { join } from 'node:path'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { Kafka } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
 import { inject, onTestFinished } from 'vitest'
+import { jetstreamFailFast, jetstreamSink, jetstreamSource } from '../../src/adapters/jetstream/index.ts'
 import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
 import { redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
@@ -98,6 +101,22 @@ export async function redisLog(): Promise<TestLog> {
     keys: { key },
     append: appendWith(redisSink(client, { key })),
     read: () => eventsIn(redisStream(client, { key })),
+  }
+}
+
+/** A new JetStream stream. */
+export async function jetstreamLog(): Promise<TestLog> {
+  const { url } = inject('servers').nats
+  const stream = fresh('cli')
+  const nats = { connect: () => connect({ servers: url, ...jetstreamFailFast }), stream }
+  const connection = await nats.connect()
+  await (await jetstreamManager(connection)).streams.add({ name: stream, subjects: [`${stream}.>`] })
+  await connection.close()
+  return {
+    url: `${url}?stream=${stream}`,
+    keys: { stream },
+    append: appendWith(jetstreamSink({ ...nats, subject: stream })),
+    read: () => eventsIn(jetstreamSource(nats)),
   }
 }
 

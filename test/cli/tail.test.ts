@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { openSqlite } from '../../src/adapters/sqlite/index.ts'
 import { formatTimestamp } from '../../src/core/wire.ts'
 import { argv, events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
-import { kafkaLog, mysqlLog, redisLog, sqliteLog, type TestLog } from './logs.ts'
+import { jetstreamLog, kafkaLog, mysqlLog, redisLog, sqliteLog, type TestLog } from './logs.ts'
 
 const payloads = [
   { type: 1, foreignId: 'order-1', metadata: Buffer.from('{"total":1}'), timestamp: 1_700_000_000_000.25 },
@@ -23,6 +23,7 @@ describe.each<[string, () => TestLog | Promise<TestLog>, badCursor: string, ahea
   ['MySQL', mysqlLog, '1-0', '99'],
   ['Redis', redisLog, 'x', '9999999999999-0'],
   ['Kafka', kafkaLog, 'x', '99'],
+  ['JetStream', jetstreamLog, 'x', '99'],
 ])('tail of %s', (_, makeLog, badCursor, ahead) => {
   it('prints every event in JSON, and the cursor', async () => {
     const log = await makeLog()

@@ -9,5 +9,5 @@ sourceSuite('kafkaPartition', (options) => sourceFixture(options), {
 sinkSuite('kafkaSink', () => sinkFixture())
 sinkSuite('kafkaSink, at least once', () => sinkFixture({ delivery: 'at-least-once' }), {
   effectivelyOnce: false,
-  fences: false,
+  fences: 'never',
 })

@@ -26,15 +26,15 @@ export interface SinkFixture extends AsyncDisposable {
 export interface SinkSuiteOptions extends Fidelity {
   /** Whether a crash between append and checkpoint leaves no duplicate. False: at-least-once, none is lost. Default: true. */
   readonly effectivelyOnce?: boolean | undefined
-  /** Whether an older writer is fenced off. Default: true. */
-  readonly fences?: boolean | undefined
+  /** When an older writer is fenced off: once a newer one has opened, or once that has appended. Default: `at open`. */
+  readonly fences?: 'at open' | 'at append' | 'never' | undefined
 }
 
 const SOURCE = 'shop.events'
 
 /** Registers the tests that every sink passes; `create` is called once per test. */
 export function sinkSuite(name: string, create: () => Promise<SinkFixture>, options: SinkSuiteOptions = {}): void {
-  const { effectivelyOnce = true, fences = true } = options
+  const { effectivelyOnce = true, fences = 'at open' } = options
 
   async function fixture(): Promise<
     SinkFixture & { open(saved?: Checkpoint, sink?: Sink): Promise<SinkWriter>; route: string }
@@ -191,24 +191,49 @@ export function sinkSuite(name: string, create: () => Promise<SinkFixture>, opti
       )
     })
 
-    describe.skipIf(!fences)('two writers', () => {
-      test('the older one is fenced as soon as the other has opened, and appends nothing more', async () => {
-        const destination = await fixture()
-        const events = numberedEvents(9)
-        const older = await destination.open()
-        const saved = await pump(older, events, 3)
-        const newer = await destination.open(saved, await destination.another())
-        expect(codeOf(await errorOf(older.append(events.slice(3, 6), '6')))).toBe('FENCED')
-        expect(codeOf(await errorOf(older.append([], '6')))).toBe('FENCED')
-        expect(await sourceIds(destination)).toEqual(['1', '2', '3'])
-        const next = await pump(newer, events, 6)
-        expect(codeOf(await errorOf(older.append(events.slice(3, 6), '6')))).toBe('FENCED')
-        const again = await destination.open(next)
-        expect(again.resumeFrom).toBe('6')
-        expect(codeOf(await errorOf(newer.append(events.slice(6), '9')))).toBe('FENCED')
-        await pump(again, events)
-        await expectAll(destination, events)
-      })
+    describe.skipIf(fences === 'never')('two writers', () => {
+      test.skipIf(fences !== 'at open')(
+        'the older one is fenced as soon as the other has opened, and appends nothing more',
+        async () => {
+          const destination = await fixture()
+          const events = numberedEvents(9)
+          const older = await destination.open()
+          const saved = await pump(older, events, 3)
+          const newer = await destination.open(saved, await destination.another())
+          expect(codeOf(await errorOf(older.append(events.slice(3, 6), '6')))).toBe('FENCED')
+          expect(codeOf(await errorOf(older.append([], '6')))).toBe('FENCED')
+          expect(await sourceIds(destination)).toEqual(['1', '2', '3'])
+          const next = await pump(newer, events, 6)
+          expect(codeOf(await errorOf(older.append(events.slice(3, 6), '6')))).toBe('FENCED')
+          const again = await destination.open(next)
+          expect(again.resumeFrom).toBe('6')
+          expect(codeOf(await errorOf(newer.append(events.slice(6), '9')))).toBe('FENCED')
+          await pump(again, events)
+          await expectAll(destination, events)
+        },
+      )
+
+      test.skipIf(fences !== 'at append')(
+        'the older one is fenced as soon as the other has appended, and appends nothing more',
+        async () => {
+          const destination = await fixture()
+          const events = numberedEvents(9)
+          const older = await destination.open()
+          const idle = await destination.open()
+          const saved = await pump(older, events, 3)
+          expect(codeOf(await errorOf(idle.append([], '')))).toBe('FENCED')
+          const newer = await destination.open(saved, await destination.another())
+          const next = await pump(newer, events, 6)
+          expect(codeOf(await errorOf(older.append(events.slice(3, 6), '6')))).toBe('FENCED')
+          expect(codeOf(await errorOf(older.append([], '6')))).toBe('FENCED')
+          expect(await sourceIds(destination)).toEqual(idsOf(events.slice(0, 6)))
+          const again = await destination.open(next)
+          expect(again.resumeFrom).toBe('6')
+          await pump(again, events)
+          expect(codeOf(await errorOf(newer.append([], '6')))).toBe('FENCED')
+          await expectAll(destination, events)
+        },
+      )
 
       test('that append and take over at the same time lose and repeat nothing', async () => {
         const destination = await fixture()

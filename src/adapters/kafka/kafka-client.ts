@@ -31,12 +31,13 @@ export const kafkaFailFast: {
 }
 
 const MAX_RETRIES = 2
+const MAX_RETRY_MS = 500
 const MAX_REQUEST_MS = 4000
 
 /** Throws an `OptionError` that names every option by which the client would retry by itself, or wait for too long (rule 3). */
 export function checkKafkaClient(kafka: KafkaClient, requestTimeoutMs?: number): void {
   const wrong = [
-    retriesOf(kafka) <= MAX_RETRIES ? '' : 'retry',
+    retriesSoon(kafka) ? '' : 'retry',
     requestTimeoutMs === undefined || requestTimeoutMs <= MAX_REQUEST_MS ? '' : 'requestTimeout',
   ].filter(Boolean)
   if (wrong.length === 0) return
@@ -46,10 +47,13 @@ export function checkKafkaClient(kafka: KafkaClient, requestTimeoutMs?: number):
 }
 
 /** kafkajs keeps the option under a symbol. */
-function retriesOf(kafka: KafkaClient): number {
+function retriesSoon(kafka: KafkaClient): boolean {
   const symbol = Object.getOwnPropertySymbols(kafka).find(({ description }) => description?.endsWith(':clusterRetry'))
   if (symbol === undefined)
     throw new OptionError('kafka: expected a Kafka of kafkajs 2.2.4, but this is another kind of client')
-  const retry = (kafka as unknown as Record<symbol, { retries?: number } | undefined>)[symbol]
-  return retry?.retries ?? Number.POSITIVE_INFINITY
+  const retry = (kafka as unknown as Record<symbol, { retries?: number; initialRetryTime?: number } | undefined>)[
+    symbol
+  ]
+  const { retries = Number.POSITIVE_INFINITY, initialRetryTime = 300 } = retry ?? {}
+  return retries <= MAX_RETRIES && initialRetryTime <= MAX_RETRY_MS
 }

@@ -45,7 +45,7 @@ interface TopicOffsets {
 
 interface KafkajsConnection {
   readonly requestTimeout: number
-  readonly socket?: { destroy(): void }
+  readonly socket?: { destroy(error?: Error): void }
   readonly requestQueue: { rejectAll(error: Error): void }
   isConnected(): boolean
   send<T>(request: KafkaRequest<T>): Promise<T>
@@ -55,6 +55,7 @@ interface KafkajsConnection {
 /** `Cluster` of kafkajs, as far as it is used. */
 interface KafkajsCluster {
   readonly brokerPool: {
+    readonly connectionPoolBuilder: { build: () => Promise<unknown> }
     readonly seedBroker?: KafkajsBroker
     readonly brokers: Readonly<Record<string, KafkajsBroker>>
   }
@@ -92,15 +93,15 @@ export async function connectKafka(
 
   /** Waits for kafkajs, but no longer than until the abort, or until it should have noticed that no one answers. */
   async function within<T>(work: Promise<T>): Promise<T> {
-    const late = AbortSignal.timeout(WITHIN_MS)
+    const late = Promise.withResolvers<never>()
+    const timer = setTimeout(() => late.reject(new Error(`no answer within ${WITHIN_MS} ms`)), WITHIN_MS)
     work.then(tidy, tidy)
     try {
-      return await untilAborted(work, signal === undefined ? late : AbortSignal.any([signal, late]))
+      return await untilAborted(Promise.race([work, late.promise]), signal)
     } catch (error) {
-      if (signal?.aborted) throw signal.reason
-      throw error === late.reason
-        ? new ReflexError('KAFKA_CONNECTION', `${log}: no answer within ${WITHIN_MS} ms`)
-        : kafkaError(log, error)
+      throw signal?.aborted ? signal.reason : kafkaError(log, error)
+    } finally {
+      clearTimeout(timer)
     }
   }
   /** kafkajs goes on connecting after it was given up. */
@@ -144,14 +145,17 @@ export async function connectKafka(
     return there
   }
   const close = async (): Promise<void> => {
-    const { seedBroker, brokers } = cluster.brokerPool
+    const { seedBroker, brokers, connectionPoolBuilder } = cluster.brokerPool
+    const closed = new Error('the connection has been closed')
+    connectionPoolBuilder.build = () => Promise.reject(closed) // it would go on to the next broker
     const all = new Set([...(seedBroker === undefined ? [] : [seedBroker]), ...Object.values(brokers)])
     await Promise.all(
       [...all].flatMap(connectionsOf).map(async (connection) => {
-        // It would wait for the requests that are pending.
-        connection.requestQueue.rejectAll(new Error('the connection has been closed'))
+        // It would wait for the requests that are pending, and for a connection that is being made.
+        const made = connection.isConnected()
+        connection.requestQueue.rejectAll(closed)
         await connection.disconnect()
-        connection.socket?.destroy()
+        connection.socket?.destroy(made ? undefined : closed)
       }),
     )
   }

@@ -107,8 +107,8 @@ export function kafkaPartition(kafka: KafkaClient, options: KafkaPartitionOption
         throw new OptionError(`${log}: a timestamp must be epoch ms, but is ${timestamp}`)
       if (timestamp < 1) return ''
       return ask(signal, async (partition) => {
-        const found = await partition.offsetAt(Math.ceil(timestamp))
-        return String((found ?? (await partition.bounds()).high) - 1n)
+        const { high } = await partition.bounds() // first: what comes in between is not passed over
+        return String(((await partition.offsetAt(Math.ceil(timestamp))) ?? high) - 1n)
       })
     },
     compare: (a, b) => {

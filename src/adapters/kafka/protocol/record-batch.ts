@@ -43,7 +43,8 @@ export function readRecordBatches(buffer: Buffer): RecordBatch[] {
     batches.push(readBatch(buffer.subarray(at, end)))
     at = end
   }
-  if (at === 0 && buffer.length > 0) throw new RangeError(`expected a batch of records, but found ${buffer.length} bytes`)
+  if (at === 0 && buffer.length > 0)
+    throw new RangeError(`expected a batch of records, but found ${buffer.length} bytes`)
   return batches
 }
 
@@ -117,7 +118,8 @@ function* readRecords(batch: Buffer, attributes: number, baseOffset: bigint): Ge
     const headers: [string, Buffer | null][] = []
     for (let left = varint(); left > 0; left--) {
       const size = varint()
-      const name = nameIn(bytes.subarray(at, at + size), baseOffset)
+      const name = bytes.toString('utf8', at, at + size)
+      if (name.includes('\ufffd')) checkName(bytes.subarray(at, at + size), baseOffset)
       at += size
       headers.push([name, blob()])
     }
@@ -130,17 +132,14 @@ function* readRecords(batch: Buffer, attributes: number, baseOffset: bigint): Ge
   }
 }
 
-/** A name is text to Kafka's own clients; another that came through as U+FFFD would be one that no one has given. */
-function nameIn(bytes: Buffer, baseOffset: bigint): string {
-  const name = bytes.toString()
-  if (name.includes('\ufffd') && !isUtf8(bytes)) {
-    throw new ReflexError(
-      'KAFKA_HEADER_NAME',
-      `a record of the batch at offset ${baseOffset} has a header whose name is not UTF-8, but the bytes ${bytes.toString('hex')}`,
-      { retriable: false },
-    )
-  }
-  return name
+/** Names are text to Kafka's own clients. What is not UTF-8 is replaced by U+FFFD, which may also stand there in earnest. */
+function checkName(bytes: Buffer, baseOffset: bigint): void {
+  if (isUtf8(bytes)) return
+  throw new ReflexError(
+    'KAFKA_HEADER_NAME',
+    `a record of the batch at offset ${baseOffset} has a header whose name is not UTF-8, but the bytes ${bytes.toString('hex')}`,
+    { retriable: false },
+  )
 }
 
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const

@@ -1,0 +1,54 @@
+import { ReflexError } from '../../core/errors.ts'
+import type { Event } from '../../core/event.ts'
+import { encodeFields, encodeHeaderText } from '../../core/wire.ts'
+
+/** A message as it is sent. */
+export interface EncodedMessage {
+  readonly subject: string
+  /** Complete, as they stand on the wire. */
+  readonly headers: Uint8Array
+  readonly data: Uint8Array
+}
+
+/** An event whose headers are not complete yet. */
+export interface UnsentMessage {
+  readonly id: string
+  readonly subject: string
+  /** The lines of its headers. */
+  readonly lines: string
+  readonly data: Uint8Array
+}
+
+/** The server takes no message with more bytes of headers. */
+export const MAX_HEADER_BYTES = 65_535
+
+const NONE = new Uint8Array(0)
+
+/** The message of an event of the log named `source`. Throws on text that would be changed on the way. */
+export function encodeMessage(event: Event, { prefix, source }: { prefix: string; source: string }): UnsentMessage {
+  let lines = ''
+  for (const [name, value] of encodeFields(event, source)) {
+    if (name === '')
+      throw new ReflexError('EVENT_UNENCODABLE', `event ${event.id}: NATS has no headers with an empty name`, {
+        retriable: false,
+      })
+    lines += `${headerName(name)}: ${encodeHeaderText(value)}\r\n`
+  }
+  return { id: event.id, subject: `${prefix}.${event.type}`, lines, data: event.metadata ?? NONE }
+}
+
+/** The server acts upon headers of its own (`Nats-Rollup` purges a stream): one of an event that is named so is escaped. */
+function headerName(name: string): string {
+  const encoded = encodeHeaderText(name, { name: true })
+  return /^nats-/i.test(encoded) ? `%${encoded.charCodeAt(0).toString(16).toUpperCase()}${encoded.slice(1)}` : encoded
+}
+
+/** Completes the headers with those that are for the server. */
+export function withHeaders(
+  { subject, lines, data }: UnsentMessage,
+  own: Readonly<Record<string, string>>,
+): EncodedMessage {
+  let text = 'NATS/1.0\r\n'
+  for (const name in own) text += `${name}: ${own[name]}\r\n`
+  return { subject, data, headers: Buffer.from(`${text}${lines}\r\n`, 'latin1') }
+}

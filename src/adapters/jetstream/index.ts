@@ -1,0 +1,5 @@
+export type { DecodeMessage, JetStreamMessage } from './codec.ts'
+export { type JetStreamCursors, type JetStreamCursorsOptions, jetstreamCursors } from './jetstream-cursors.ts'
+export { type JetStreamSinkOptions, jetstreamSink } from './jetstream-sink.ts'
+export { type JetStreamSourceOptions, jetstreamSource } from './jetstream-source.ts'
+export { type ConnectNats, jetstreamFailFast, type NatsConnection } from './nats-client.ts'

@@ -1,0 +1,199 @@
+import { randomBytes } from 'node:crypto'
+import { untilAborted } from '../../core/abort.ts'
+import { OptionError } from '../../core/errors.ts'
+import type { Event } from '../../core/event.ts'
+import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { encodeMessage, MAX_HEADER_BYTES } from './encode-message.ts'
+import { atomicPublisher, ownHeadersBytes, pipelinedPublisher } from './publisher.ts'
+import { type RouteInfo, routeInfo, routeStream } from './route-stream.ts'
+import { formatMark, parseMark, resume } from './route-tail.ts'
+import { connectSink, type SinkConnection, type SinkNatsConnection } from './sink-connection.ts'
+import { appendRefused, checkSize, prefixIsShared, tailChanged, tailMoved } from './sink-errors.ts'
+import { findBackwards, findMessage } from './stored-message.ts'
+
+/** Options of `jetstreamSink`. */
+export interface JetStreamSinkOptions {
+  /** Makes a connection that does not reconnect: `() => connect({ servers, ...jetstreamFailFast })`. */
+  readonly connect: () => Promise<SinkNatsConnection>
+  /** The stream's name. It must exist, and take `<subject>.>`. */
+  readonly stream: string
+  /** Events go to `<subject>.<type>`. The route is the only one that publishes under this prefix. */
+  readonly subject: string
+  /** If the stream has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
+  readonly maxRefill?: number | undefined
+  /** Is told, once, if batches are not atomic, and why. Must not throw. Default: nobody. */
+  readonly note?: ((text: string) => void) | undefined
+}
+
+/**
+ * A JetStream stream as a destination that gets every event once. With `allow_atomic` (server 2.12 or newer) events are appended
+ * in atomic batches of up to 1,000, and other routes and writers may share the stream. Without it they are appended one bound to
+ * the other, which takes a stream that is the route's own. Both are bound to the newest message that the writer knows of: a second
+ * writer is fenced by the first one's next append, and what a crash has left is found by the next `open`.
+ *
+ * What the server has lost is refilled from the source. Retention, purges and deletions are not loss; making the stream anew is.
+ * Docs/wire.md has the headers of a message. The connections are those of `@nats-io/transport-node` or of `nats`.
+ *
+ * @example jetstreamSink({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'SHOP', subject: 'shop.orders' })
+ */
+export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, note }: JetStreamSinkOptions): Sink {
+  if (typeof stream !== 'string' || !/^[^\s.*>/\\\p{Cc}]+$/u.test(stream))
+    throw new OptionError(
+      `jetstream: stream must be a name without spaces, dots, *, >, / and \\, but is ${JSON.stringify(stream)}`,
+    )
+  if (typeof subject !== 'string' || !/^[^\s.*>\p{Cc}]+(\.[^\s.*>\p{Cc}]+)*$/u.test(subject))
+    throw new OptionError(
+      `jetstream:${stream}: subject must be a prefix like "shop.orders", without wildcards, but is ${JSON.stringify(subject)}`,
+    )
+  const log = `jetstream:${stream}/${subject}`
+  if (typeof connect !== 'function')
+    throw new OptionError(
+      `${log}: connect must be a function that makes a connection, () => connect({ servers, ...jetstreamFailFast }), but is ${typeof connect}`,
+    )
+  if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
+    throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
+
+  let noted: string | undefined
+  const noteOnce = (text: string): void => {
+    if (text !== noted) note?.(text)
+    noted = text
+  }
+  return {
+    name: log,
+    open: async ({ route, source, saved, signal }) => {
+      const connection = await connectSink(connect, { log, signal })
+      try {
+        const where = `${log}, route ${route}`
+        const opening = openWriter(connection, {
+          where,
+          stream,
+          prefix: subject,
+          maxRefill,
+          route,
+          source,
+          saved,
+          noteOnce,
+        })
+        return await untilAborted(opening, signal)
+      } catch (error) {
+        await connection[Symbol.asyncDispose]()
+        throw error
+      }
+    },
+  }
+}
+
+interface WriterOptions {
+  readonly where: string
+  readonly stream: string
+  readonly prefix: string
+  readonly maxRefill: number
+  readonly route: string
+  readonly source: string
+  readonly saved: Checkpoint | undefined
+  noteOnce(text: string): void
+}
+
+async function openWriter(connection: SinkConnection, options: WriterOptions): Promise<SinkWriter> {
+  const { where, stream, prefix, maxRefill, route, source, saved, noteOnce } = options
+  const mark = saved === undefined ? undefined : parseMark(route, saved)
+  // In this order: what another writer appends between the two must not be taken for something that is accounted for.
+  const info = await routeInfo(connection, stream, `${prefix}.>`)
+  const { created, config, state } = info
+  const lastSeq = BigInt(state.last_seq)
+  const { exclusive, atomic, because } = routeStream(where, info, { prefix, version: connection.version })
+  if (because !== undefined)
+    noteOnce(`${where}: appending message by message, which is slower than in atomic batches: ${because}`)
+  const newest = await newestOfRoute(connection, options, exclusive ? state : undefined)
+  const resumption = await resume(
+    where,
+    mark,
+    {
+      created,
+      lastSeq,
+      exclusive,
+      messages: Object.values(state.subjects ?? {}).reduce<bigint>((sum, count) => sum + BigInt(count), 0n),
+      newest,
+      has: async (seq) => (await findMessage(connection, stream, { seq })) !== undefined,
+    },
+    { maxRefill },
+  )
+
+  const writer = randomBytes(9).toString('base64url')
+  const publish = atomic ? atomicPublisher(connection, writer) : pipelinedPublisher(connection, writer)
+  const limits = {
+    headers: MAX_HEADER_BYTES - ownHeadersBytes(prefix),
+    message: Math.min(connection.maxPayload, positive(config.max_msg_size)) - ownHeadersBytes(prefix),
+  }
+  let { seq, count } = resumption
+  let expected = newest?.seq ?? 0n
+  if (exclusive && lastSeq > expected) expected = lastSeq
+  let failure: { readonly error: unknown } | undefined
+
+  /** The destination is there, has kept its tail, and no other writer has appended. */
+  async function checkTail(): Promise<void> {
+    const now = exclusive ? await routeInfo(connection, stream) : undefined
+    if (now !== undefined && now.created !== created) throw tailChanged(where, 'the stream was made anew')
+    const found =
+      now === undefined
+        ? ((await findMessage(connection, stream, { last_by_subj: `${prefix}.>` }))?.seq ?? 0n)
+        : BigInt(now.state.last_seq)
+    if (found !== expected) throw tailMoved(where, { expected, found })
+  }
+
+  async function appendOnce(events: readonly Event[]): Promise<Mark> {
+    if (events.length === 0) {
+      await checkTail()
+      return formatMark({ seq, count, created })
+    }
+    const messages = events.map((event) => encodeMessage(event, { prefix, source }))
+    for (const message of messages) checkSize(where, message, limits)
+    try {
+      expected = await publish(messages, { seq: expected, prefix: exclusive ? undefined : prefix })
+    } catch (error) {
+      throw appendRefused(where, expected, error)
+    }
+    seq = expected
+    count += BigInt(events.length)
+    return formatMark({ seq, count, created })
+  }
+
+  return {
+    resumeFrom: resumption.resumeFrom,
+    ...(resumption.repair === undefined ? {} : { repair: resumption.repair }),
+    append: async (events) => {
+      if (failure !== undefined) throw failure.error
+      try {
+        return await appendOnce(events)
+      } catch (error) {
+        failure = { error } // what has happened in the stream is for the next open to find out
+        throw error
+      }
+    },
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  }
+}
+
+/**
+ * The newest message under the prefix. Throws if it is not an event of the route's source. `own` is the state of a stream that
+ * has no other messages.
+ */
+async function newestOfRoute(
+  connection: SinkConnection,
+  { where, stream, prefix, source }: WriterOptions,
+  own: RouteInfo['state'] | undefined,
+): Promise<{ readonly seq: bigint; readonly sourceId: string } | undefined> {
+  let newest = await findMessage(connection, stream, { last_by_subj: `${prefix}.>` })
+  // NATS 2.9 finds none if the newest one was deleted.
+  if (newest === undefined && own !== undefined && own.messages > 0)
+    newest = await findBackwards(connection, stream, own)
+  if (newest === undefined) return undefined
+  const { seq, subject, sourceId } = newest
+  const ownSubject = /^-?\d+$/.test(subject.slice(prefix.length + 1)) // not that of a route with a longer prefix
+  if (!ownSubject || newest.source !== source || sourceId === undefined) throw prefixIsShared(where, newest, source)
+  return { seq, sourceId }
+}
+
+function positive(limit: number | undefined): number {
+  return limit !== undefined && limit > 0 ? limit : Number.POSITIVE_INFINITY
+}

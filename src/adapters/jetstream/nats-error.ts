@@ -1,0 +1,38 @@
+import { messageOf, ReflexError } from '../../core/errors.ts'
+
+/**
+ * An error of the client as a `ReflexError`: `NATS_NO_RESPONDERS`, `NATS_NO_PERMISSION`, `NATS_AUTHORIZATION`, or
+ * `NATS_CONNECTION` for all else. `subject` is where a request was sent.
+ */
+export function natsError(log: string, error: unknown, subject?: string): ReflexError {
+  if (error instanceof ReflexError) return error
+  const message = messageOf(error)
+  const { cause, code } = Object(error) as { cause?: unknown; code?: unknown }
+  const text = `${message} ${cause === undefined ? '' : messageOf(cause)} ${String(code)}`
+  if (/no.?responders|\b503\b/i.test(text)) return noResponders(log, subject, error)
+  if (/permissions?.violation/i.test(text)) {
+    return new ReflexError(
+      'NATS_NO_PERMISSION',
+      `${log}: the server refused: ${message}: permit the user to publish to ${subject ?? 'the subject'}, and to subscribe to its inboxes`,
+      { cause: error, retriable: false },
+    )
+  }
+  if (/authorization|authentication|nkey|credentials/i.test(text)) {
+    return new ReflexError('NATS_AUTHORIZATION', `${log}: the server refused: ${message}: check the credentials`, {
+      cause: error,
+      retriable: false,
+    })
+  }
+  return new ReflexError('NATS_CONNECTION', `${log}: no connection to the server, or no answer in time: ${message}`, {
+    cause: error,
+  })
+}
+
+/** Nobody listens at `subject`. */
+export function noResponders(log: string, subject: string | undefined, cause?: unknown): ReflexError {
+  return new ReflexError(
+    'NATS_NO_RESPONDERS',
+    `${log}: nobody answers at ${subject}: the server has no JetStream, or it is not enabled for this account (nats-server -js), or the stream has no leader`,
+    { cause },
+  )
+}

@@ -1,0 +1,125 @@
+import { type EncodedMessage, type UnsentMessage, withHeaders } from './encode-message.ts'
+import type { SinkConnection } from './sink-connection.ts'
+
+/**
+ * Appends messages in order if `expected` still stands, and resolves with the sequence of the last of them. Rejects with some of
+ * the first of them appended, or none: never with a hole.
+ */
+export type Publisher = (messages: readonly UnsentMessage[], expected: Expected) => Promise<bigint>
+
+/** What the first message of an append is bound to. */
+export interface Expected {
+  /** The newest sequence: under the prefix, or of the whole stream if that is the route's own. */
+  readonly seq: bigint
+  /** Undefined if the stream is the route's own. */
+  readonly prefix: string | undefined
+}
+
+/** What the server holds the first message of an append against. */
+export function expectation({ seq, prefix }: Expected): Record<string, string> {
+  if (prefix === undefined) return { 'Nats-Expected-Last-Sequence': `${seq}` }
+  return {
+    'Nats-Expected-Last-Subject-Sequence': `${seq}`,
+    'Nats-Expected-Last-Subject-Sequence-Subject': `${prefix}.>`,
+  }
+}
+
+/** How much longer than its event a message is at most, by the headers that are for the server. */
+export function ownHeadersBytes(prefix: string): number {
+  return 300 + Buffer.byteLength(prefix)
+}
+
+/** The server takes no more in one atomic batch. */
+const MOST_MESSAGES = 1000
+/** Over a slow line, more would not be answered in time. */
+const MOST_BYTES = 1024 * 1024
+
+/** Appends batch by batch, each whole or not at all, whoever else writes to the stream. `writer` is unique. */
+export function atomicPublisher(connection: SinkConnection, writer: string): Publisher {
+  let batches = 0
+  return async (messages, { seq, prefix }) => {
+    let last = seq
+    for (const batch of inBatches(messages)) {
+      const id = `${writer}.${batches++}`
+      for (const [i, message] of batch.entries()) {
+        const own: Record<string, string> = {
+          'Nats-Batch-Id': id,
+          'Nats-Batch-Sequence': `${i + 1}`,
+          ...(i === 0 ? expectation({ seq: last, prefix }) : {}),
+        }
+        if (i < batch.length - 1) send(connection, withHeaders(message, own))
+        else last = await append(connection, withHeaders(message, { ...own, 'Nats-Batch-Commit': '1' }))
+      }
+    }
+    return last
+  }
+}
+
+function send(connection: SinkConnection, { subject, headers, data }: EncodedMessage): void {
+  connection.publish(subject, data, headers)
+}
+
+async function append(connection: SinkConnection, { subject, headers, data }: EncodedMessage): Promise<bigint> {
+  const { seq } = await connection.request<{ seq: number }>(subject, data, headers)
+  return BigInt(seq)
+}
+
+function* inBatches(messages: readonly UnsentMessage[]): Generator<readonly UnsentMessage[]> {
+  let start = 0
+  let bytes = 0
+  for (const [i, { lines, data }] of messages.entries()) {
+    bytes += lines.length + data.length
+    if (i - start < MOST_MESSAGES && (bytes <= MOST_BYTES || i === start)) continue
+    yield messages.slice(start, i)
+    start = i
+    bytes = lines.length + data.length
+  }
+  if (start < messages.length) yield messages.slice(start)
+}
+
+/** So many messages, and bytes, wait for their answers at once. */
+const IN_FLIGHT = 1000
+const IN_FLIGHT_BYTES = 1024 * 1024
+
+/**
+ * Appends message by message without waiting for each. The stream must be the route's own. The first is bound to the sequence;
+ * each other one to the id of the one before it, an id that no other writer gives. So once one is refused, or somebody else's
+ * comes between, all that follow are refused. The ids are new ones with each append: the server takes none for a duplicate.
+ */
+export function pipelinedPublisher(connection: SinkConnection, writer: string): Publisher {
+  let sent = 0
+  return async (messages, expected) => {
+    let last = expected.seq
+    let failure: { readonly error: unknown } | undefined
+    let bytes = 0
+    const waiting: { readonly answer: Promise<void>; readonly bytes: number }[] = []
+    const oldest = async (): Promise<void> => {
+      const first = waiting.shift()
+      bytes -= first?.bytes ?? 0
+      await first?.answer
+    }
+    for (const [i, message] of messages.entries()) {
+      const own: Record<string, string> = {
+        'Nats-Msg-Id': `${writer}.${sent + 1}`,
+        ...(i === 0 ? expectation(expected) : { 'Nats-Expected-Last-Msg-Id': `${writer}.${sent}` }),
+      }
+      sent++
+      const answer = append(connection, withHeaders(message, own)).then(
+        (seq) => {
+          last = seq
+        },
+        (error: unknown) => {
+          failure ??= { error }
+        },
+      )
+      const size = message.lines.length + message.data.length
+      waiting.push({ answer, bytes: size })
+      bytes += size
+      while (waiting.length >= IN_FLIGHT || bytes > IN_FLIGHT_BYTES) await oldest()
+      if (failure !== undefined) break
+    }
+    while (waiting.length > 0) await oldest()
+    if (failure !== undefined) throw failure.error
+    return last
+  }
+}

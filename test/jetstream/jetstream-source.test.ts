@@ -1,0 +1,480 @@
+import { jetstream } from '@nats-io/jetstream'
+import type { NatsConnection as V3Connection } from '@nats-io/transport-node'
+import { headers as v3Headers } from '@nats-io/transport-node'
+import { describe, expect, inject, onTestFinished, test } from 'vitest'
+import { type JetStreamSourceOptions, jetstreamFailFast, jetstreamSource } from '../../src/adapters/jetstream/index.ts'
+import { codeOf, isRetriable } from '../../src/core/errors.ts'
+import type { Cursor, Event } from '../../src/core/event.ts'
+import type { EventStream, Source, StreamOptions } from '../../src/core/stream.ts'
+import { tcpProxy } from '../../src/testing/servers/index.ts'
+import { errorOf, eventually, type Reader, reader, within } from '../suites/reader.ts'
+import { numbered } from '../suites/source.ts'
+import {
+  appendTo,
+  backUp,
+  clientNames,
+  connector,
+  createStream,
+  fresh,
+  ownServer,
+  restore,
+  type StreamAdmin,
+  testAdmin,
+} from './fixture.ts'
+
+interface Log {
+  readonly admin: StreamAdmin
+  readonly stream: string
+  source(options?: Partial<JetStreamSourceOptions>): Source
+  open(after: Cursor, options?: StreamOptions & Partial<JetStreamSourceOptions>): Promise<Reader>
+  append(count: number, offset?: number): Promise<string[]>
+  rest(after: Cursor, options?: Partial<JetStreamSourceOptions>): Promise<Event[]>
+}
+
+async function log(config: object = {}, url = inject('servers').nats.url): Promise<Log> {
+  const admin = await testAdmin(url)
+  const stream = fresh('log')
+  await createStream(admin, stream, config)
+  onTestFinished(async () => void (await admin.api(`STREAM.DELETE.${stream}`).catch(() => {}))) // a test may have done it
+  const source: Log['source'] = (options) =>
+    jetstreamSource({ connect: connector('@nats-io v3', url), stream, ...options })
+  return {
+    admin,
+    stream,
+    source,
+    open: async (after, { signal, toHead, fromHead, types, ...options } = {}) => {
+      const opened = await source(options).stream(after, { signal, toHead, fromHead, types })
+      onTestFinished(() => opened[Symbol.asyncDispose]())
+      return reader(opened, after)
+    },
+    append: (count, offset = 0) => appendTo(admin, stream, numbered(count, { offset })),
+    rest: async (after, options) => {
+      await using all = reader(await source(options).stream(after, { toHead: true }), after)
+      return await all.rest()
+    },
+  }
+}
+
+const ids = (events: readonly Event[]): string[] => events.map(({ id }) => id)
+const purge = ({ admin, stream }: Log, body: object = {}): Promise<object> => admin.api(`STREAM.PURGE.${stream}`, body)
+const remove = ({ admin, stream }: Log, seq: string): Promise<object> =>
+  admin.api(`STREAM.MSG.DELETE.${stream}`, { seq: Number(seq) })
+const createdAt = async ({ admin, stream }: Log): Promise<string> =>
+  (await admin.api<{ created: string }>(`STREAM.INFO.${stream}`)).created
+const noConsumer = ({ admin, stream }: Log): Promise<void> =>
+  eventually(async () => (await admin.consumers(stream)) === 0, 1000, 'no consumer is left')
+
+describe('a start that the server would change silently is an error', () => {
+  test('below the first sequence', async () => {
+    const one = await log()
+    await one.append(10)
+    await purge(one, { seq: 6 })
+    expect(await errorOf(one.source().stream('4', {}))).toMatchObject({ code: 'CURSOR_TRIMMED', earliest: '6' })
+    expect(ids(await one.rest('5'))).toEqual(['6', '7', '8', '9', '10']) // nothing after 5 is missing
+    await noConsumer(one)
+  })
+
+  test('above the last sequence', async () => {
+    const one = await log()
+    await one.append(3)
+    expect(await errorOf(one.source().stream('4', {}))).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'beyond' })
+    expect(await one.rest('3')).toEqual([])
+    await noConsumer(one)
+  })
+
+  test('in a stream that was purged as a whole, only what came before its end', async () => {
+    const one = await log()
+    await one.append(4)
+    await purge(one)
+    expect(codeOf(await errorOf(one.source().stream('3', {})))).toBe('CURSOR_TRIMMED')
+    expect(await one.rest('4')).toEqual([])
+    expect(await one.rest('')).toEqual([])
+    await using pinned = await one.open('', { fromHead: true })
+    expect((await pinned.batch()).cursor).toBe('4')
+  })
+
+  test('a cursor of after nothing is trimmed when the first message is, "" never', async () => {
+    const one = await log()
+    await using empty = await one.open('', { fromHead: true })
+    const { cursor } = await empty.batch()
+    expect(cursor).toBe('0')
+    await one.append(3)
+    await purge(one, { seq: 3 })
+    expect(codeOf(await errorOf(one.source().stream('0', {})))).toBe('CURSOR_TRIMMED')
+    expect(ids(await one.rest(''))).toEqual(['3'])
+  })
+})
+
+describe('removed under a running consumer', () => {
+  test('a purge of what was not delivered yet is an error, and never a jump', async () => {
+    const one = await log()
+    await one.append(50)
+    const slow = await one.open('', { batchSize: 5 })
+    const read = ids(await slow.take(5))
+    await purge(one, { seq: 40 })
+    const error = await errorOf(
+      (async () => {
+        for (;;) read.push(...ids(await slow.take(1)))
+      })(),
+    )
+    expect(codeOf(error)).toBe('CURSOR_TRIMMED')
+    expect(read).toEqual(Array.from(read, (_, i) => String(i + 1))) // no jump
+    expect(read.length).toBeLessThan(40)
+    await noConsumer(one)
+  })
+
+  test('so is a purge of everything, with nothing left to deliver', async () => {
+    const one = await log()
+    await one.append(30)
+    const slow = await one.open('', { batchSize: 5 })
+    await slow.take(5)
+    await purge(one)
+    expect(codeOf(await errorOf(slow.take(30), 5000))).toBe('CURSOR_TRIMMED')
+  })
+
+  test('a limit of the stream that a slow reader cannot keep up with is an error', async () => {
+    const one = await log({ max_msgs: 20 })
+    await one.append(20)
+    const slow = await one.open('', { batchSize: 2 })
+    const read = ids(await slow.take(2))
+    await one.append(40, 20)
+    const error = await errorOf(
+      (async () => {
+        for (;;) read.push(...ids(await slow.take(1)))
+      })(),
+    )
+    expect(codeOf(error)).toBe('CURSOR_TRIMMED')
+    expect(read).toEqual(Array.from(read, (_, i) => String(i + 1)))
+  })
+
+  test('trimming behind the reader harms nobody', async () => {
+    const one = await log({ max_msgs: 5 })
+    const tail = await one.open('')
+    for (let round = 0; round < 4; round++) {
+      const appended = await one.append(5, round * 5)
+      expect(ids(await tail.take(5))).toEqual(appended)
+    }
+  })
+
+  test('messages deleted out of the middle, or by subject, are passed over', async () => {
+    const one = await log()
+    await one.append(10)
+    for (const seq of ['3', '4', '8']) await remove(one, seq)
+    expect(ids(await one.rest(''))).toEqual(['1', '2', '5', '6', '7', '9', '10'])
+    expect(ids(await one.rest('2'))).toEqual(['5', '6', '7', '9', '10'])
+  })
+})
+
+describe('the position moves over what does not come', () => {
+  test('toHead ends at the last sequence also when its messages are filtered, deleted or purged', async () => {
+    const one = await log()
+    const { publish } = one.admin
+    for (let i = 0; i < 5; i++) await publish(`${one.stream}.a`, 'x')
+    for (let i = 0; i < 5; i++) await publish(`${one.stream}.b`, 'x')
+    const subjects = [`${one.stream}.a`]
+    const filtered = await one.open('', { toHead: true, subjects })
+    expect(ids(await filtered.rest())).toEqual(['1', '2', '3', '4', '5'])
+    expect(filtered.cursor).toMatch(/^10@/)
+    await remove(one, '10')
+    await remove(one, '9')
+    const deleted = await one.open('', { toHead: true })
+    expect(await deleted.rest()).toHaveLength(8)
+    expect(deleted.cursor).toMatch(/^10@/)
+    await purge(one)
+    const purged = await one.open('', { toHead: true })
+    expect(await purged.rest()).toEqual([])
+    expect(purged.cursor).toMatch(/^10@/)
+  })
+
+  test('on an idle stream over filtered and deleted ones, so that the cursor never falls off the log', async () => {
+    const one = await log()
+    const subjects = [`${one.stream}.a`]
+    const idle = await one.open('', { subjects })
+    for (let i = 0; i < 4; i++) await one.admin.publish(`${one.stream}.b`, 'x')
+    await remove(one, '4')
+    expect(await idle.batch()).toEqual({ events: [], cursor: '4' })
+    await purge(one) // what was passed over
+    const added = await one.admin.publish(`${one.stream}.a`, 'x')
+    expect(ids(await idle.take(1))).toEqual([added])
+  })
+
+  test('a message that is large for batchBytes comes all the same, and the others in small batches', async () => {
+    const one = await log()
+    for (const size of [10, 5000, 10, 10, 90_000, 10]) await one.admin.publish(`${one.stream}.a`, Buffer.alloc(size))
+    await using stream = await one.source({ batchBytes: 1000 }).stream('', { toHead: true })
+    const sizes: number[] = []
+    for await (const { events } of stream) sizes.push(...events.map(({ metadata }) => metadata?.length ?? -1))
+    expect(sizes).toEqual([10, 5000, 10, 10, 90_000, 10])
+  })
+
+  test('no more than one batch is read ahead', async () => {
+    const one = await log()
+    await one.append(200)
+    const slow = await one.open('', { batchSize: 10 })
+    await slow.take(10)
+    const { consumers } = await one.admin.api<{ consumers: string[] }>(`CONSUMER.NAMES.${one.stream}`)
+    const delivered = async (): Promise<number> =>
+      (await one.admin.api<{ delivered: { consumer_seq: number } }>(`CONSUMER.INFO.${one.stream}.${consumers[0]}`))
+        .delivered.consumer_seq
+    await eventually(async () => (await delivered()) === 20, 2000, 'the batch that is read ahead')
+    await new Promise((resolve) => setTimeout(resolve, 100)) // nothing to wait for: nothing more may come
+    expect(await delivered()).toBe(20)
+  })
+})
+
+describe('an end that is no end', () => {
+  for (const client of clientNames) {
+    test(`a connection that is cut ends an idle and a busy stream with an error, ${client}`, async () => {
+      await using proxy = await tcpProxy(inject('servers').nats)
+      const one = await log()
+      await one.append(3)
+      const connect = connector(client, `nats://127.0.0.1:${proxy.port}`)
+      const idle = await one.open('3', { connect })
+      const busy = await one.open('', { connect, batchSize: 1 })
+      await busy.take(1)
+      const waiting = errorOf(idle.take(1), 5000)
+      proxy.cut()
+      expect([codeOf(await waiting), isRetriable(await waiting)]).toEqual(['NATS_CONNECTION', true])
+      expect(codeOf(await errorOf(busy.take(10), 5000))).toBe('NATS_CONNECTION')
+      expect(codeOf(await errorOf(one.source({ connect }).stream('', {})))).toBe('NATS_CONNECTION')
+    })
+
+    test(`replies that do not come are noticed, ${client}`, async () => {
+      await using proxy = await tcpProxy(inject('servers').nats)
+      const one = await log()
+      const connect = connector(client, `nats://127.0.0.1:${proxy.port}`, { pingInterval: 60_000 })
+      const idle = await one.open('', { connect })
+      const waiting = errorOf(idle.take(1), 5000, 'noticing silence without pings')
+      proxy.stallReplies()
+      expect(codeOf(await waiting)).toBe('NATS_CONNECTION')
+      await within(idle[Symbol.asyncDispose](), 1000, 'the close')
+    })
+
+    test(`an option by which the connection would reconnect is refused by name, ${client}`, async () => {
+      const one = await log()
+      const connect = connector(client, undefined, { reconnect: true })
+      const error = await errorOf(one.source({ connect }).stream('', {}))
+      expect(codeOf(error)).toBe('OPTION_INVALID')
+      expect(String(error)).toMatch(/reconnect.*jetstreamFailFast/)
+    })
+  }
+
+  test('a consumer that vanished is an error, not a consumer that begins anew', async () => {
+    const one = await log()
+    await one.append(2)
+    const idle = await one.open('')
+    await idle.take(2)
+    const waiting = errorOf(idle.take(1), 5000)
+    const { consumers } = await one.admin.api<{ consumers: string[] }>(`CONSUMER.NAMES.${one.stream}`)
+    await one.admin.api(`CONSUMER.DELETE.${one.stream}.${consumers[0]}`)
+    expect([codeOf(await waiting), isRetriable(await waiting)]).toEqual(['NATS_CONSUMER_GONE', true])
+  })
+
+  test('a server that is killed and back at once has no consumer for us: the stream ends, and none is left', async () => {
+    const server = await ownServer()
+    const one = await log({}, server.url)
+    await one.append(2)
+    const idle = await one.open('')
+    await idle.take(2)
+    const waiting = errorOf(idle.take(1), 5000)
+    await server.process.kill()
+    expect(codeOf(await waiting)).toBe('NATS_CONNECTION')
+    await server.process.start()
+    expect(await one.rest(idle.cursor)).toEqual([]) // the time of creation survived, the cursor is good
+    await noConsumer(one)
+  })
+})
+
+describe('a stream that is not the one it was', () => {
+  test('deleted under a reader', async () => {
+    const one = await log()
+    await one.append(2)
+    const idle = await one.open('')
+    await idle.take(2)
+    const waiting = errorOf(idle.take(1), 5000)
+    await one.admin.api(`STREAM.DELETE.${one.stream}`)
+    expect(await waiting).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'recreated' })
+    const missing = await errorOf(one.source().stream('', {}))
+    expect([codeOf(missing), isRetriable(missing)]).toEqual(['JETSTREAM_10059', false])
+  })
+
+  test('restored from an older copy, at open and under a reader', async () => {
+    const one = await log()
+    await one.append(5)
+    const copy = await backUp(one.admin, one.stream)
+    await one.append(5, 5)
+    const idle = await one.open('')
+    await idle.take(10)
+    const { cursor } = idle
+    const waiting = errorOf(idle.take(1), 5000)
+    await restore(one.admin, one.stream, copy)
+    expect(codeOf(await waiting)).toBe('CURSOR_AHEAD')
+    // Servers before 2.10 restore the time of creation too.
+    const reason = cursor.endsWith(`@${await createdAt(one)}`) ? 'beyond' : 'recreated'
+    expect(await errorOf(one.source().stream(cursor, {}))).toMatchObject({ code: 'CURSOR_AHEAD', reason })
+    expect(await errorOf(one.source().stream('8', {}))).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'beyond' })
+    expect(await one.rest('5')).toEqual([])
+  })
+})
+
+describe('messages of others', () => {
+  test('published raw, by the client and with headers, come with what they have', async () => {
+    const one = await log()
+    const connection = one.admin.connection as unknown as V3Connection
+    const before = Date.now()
+    connection.publish(`${one.stream}.raw`, 'core') // no acknowledgement
+    await connection.flush()
+    await jetstream(connection).publish(`${one.stream}.js`, Buffer.from([0, 255]), { msgID: 'm-1' })
+    const headers = v3Headers()
+    headers.append('X-Tag', 'a')
+    headers.append('X-Tag', 'b%20c')
+    headers.append('traceparent', '00-1')
+    connection.publish(`${one.stream}.headed`, '', { headers })
+    await connection.flush()
+    const events = await one.rest('')
+    expect(events.map(({ id, type, foreignId }) => [id, type, foreignId])).toEqual([
+      ['1', 0, `${one.stream}.raw`],
+      ['2', 0, `${one.stream}.js`],
+      ['3', 0, `${one.stream}.headed`],
+    ])
+    expect(events.map(({ metadata }) => Buffer.from(metadata ?? 'null').toString('hex'))).toEqual([
+      '636f7265',
+      '00ff',
+      '',
+    ])
+    expect(events.map((event) => ({ ...event.headers }))).toEqual([
+      {},
+      { 'Nats-Msg-Id': 'm-1' },
+      { 'X-Tag': ['a', 'b%20c'], traceparent: '00-1' },
+    ])
+    for (const { timestamp } of events) {
+      expect(timestamp).toBeGreaterThanOrEqual(before)
+      expect(timestamp).toBeLessThanOrEqual(Date.now() + 1)
+    }
+  })
+
+  test('with a decode option, which sees the message, and whose error names its sequence', async () => {
+    const one = await log()
+    await one.admin.publish(`${one.stream}.a`, '{"user":"7"}')
+    await one.admin.publish(`${one.stream}.a`, 'not JSON')
+    const decode: JetStreamSourceOptions['decode'] = ({ subject, data, timestamp, headers }, stream) => ({
+      type: subject === `${stream}.a` ? 5 : 6,
+      foreignId: (JSON.parse(Buffer.from(data).toString()) as { user: string }).user,
+      timestamp,
+      metadata: null,
+      headers,
+    })
+    const stream = await one.open('', { decode })
+    expect(await stream.take(1)).toMatchObject([{ id: '1', type: 5, foreignId: '7' }])
+    expect(await errorOf(stream.take(1))).toMatchObject({ code: 'EVENT_UNDECODABLE', position: '2' })
+  })
+
+  test('that look like ours, but are wrong, are errors and not skipped', async () => {
+    const one = await log()
+    const headers = Buffer.from(
+      'NATS/1.0\r\nreflex-type: x\r\nreflex-foreign-id: a\r\nreflex-timestamp: 2026-01-01T00:00:00Z\r\n\r\n',
+    )
+    await one.admin.publish(`${one.stream}.a`, '', headers)
+    expect(await errorOf((await one.open('')).take(1))).toMatchObject({ code: 'EVENT_UNDECODABLE', position: '1' })
+  })
+})
+
+describe('close and abort leave no consumer, no connection', () => {
+  const states: Record<string, (one: Log, stream: EventStream) => Promise<void>> = {
+    'never read': async () => {},
+    'after a batch': async (_, stream) => void (await reader(stream).take(1)),
+    'with a read pending': async (_, stream) => {
+      const idle = reader(stream)
+      await idle.take(20)
+      idle.take(1).catch(() => {}) // ends with the close
+    },
+  }
+  for (const client of clientNames) {
+    for (const [state, reach] of Object.entries(states)) {
+      test.each(['close', 'abort'])(`${state}, by %s, ${client}`, async (how) => {
+        const one = await log()
+        await one.append(20)
+        const controller = new AbortController()
+        const source = one.source({ connect: connector(client), batchSize: 5 })
+        const stream = await source.stream('', { signal: controller.signal })
+        expect(await one.admin.consumers(one.stream)).toBe(1)
+        await reach(one, stream)
+        if (how === 'abort') controller.abort()
+        await within(Promise.resolve(stream[Symbol.asyncDispose]()), 1000, 'the close')
+        await noConsumer(one)
+      })
+    }
+
+    test(`an abort at any moment of the opening, ${client}`, async () => {
+      const one = await log()
+      for (const ms of [0, 1, 2, 4, 8]) {
+        const controller = new AbortController()
+        const opening = one.source({ connect: connector(client) }).stream('', { signal: controller.signal })
+        setTimeout(() => controller.abort(), ms)
+        await opening.then(
+          (stream) => stream[Symbol.asyncDispose](),
+          () => {},
+        )
+      }
+      await noConsumer(one)
+    })
+  }
+
+  test('also head, backlog and at leave none', async () => {
+    const one = await log()
+    await one.append(3)
+    const { head, backlog, at } = one.source() as Required<Source>
+    expect(await head()).toBe('3')
+    expect(await backlog('1')).toEqual({ count: 2n, unit: 'events' })
+    await at(Date.now() + 1000)
+    await noConsumer(one)
+  })
+
+  test('the server drops the consumer of a reader that was killed within 30 s', { timeout: 45_000 }, async () => {
+    await using proxy = await tcpProxy(inject('servers').nats)
+    const one = await log()
+    const idle = await one.open('', { connect: connector('@nats-io v3', `nats://127.0.0.1:${proxy.port}`) })
+    const waiting = errorOf(idle.take(1))
+    proxy.cut()
+    await waiting
+    expect(await one.admin.consumers(one.stream)).toBe(1) // it could not be deleted any more
+    await eventually(async () => (await one.admin.consumers(one.stream)) === 0, 30_000, 'no consumer is left')
+  })
+})
+
+describe('what is refused', () => {
+  test.each(['workqueue', 'interest'])('a stream with retention %s, and its messages stay', async (retention) => {
+    const one = await log({ retention })
+    if (retention === 'workqueue') await one.append(2)
+    expect(codeOf(await errorOf(one.source().stream('', {})))).toBe('OPTION_INVALID')
+    expect(codeOf(await errorOf((one.source() as Required<Source>).backlog('')))).toBe('OPTION_INVALID')
+    const { state } = await one.admin.api<{ state: { messages: number } }>(`STREAM.INFO.${one.stream}`)
+    expect(state.messages).toBe(retention === 'workqueue' ? 2 : 0)
+  })
+
+  test('options that are wrong', () => {
+    const good = { connect: connector('@nats-io v3'), stream: 'S' }
+    const wrong: [object, RegExp][] = [
+      [{ connect: {} }, /connect must be a function/],
+      [{ stream: 'a.b' }, /stream must be a name/],
+      [{ subjects: [] }, /at least one subject/],
+      [{ subjects: ['a..b'] }, /subjects must be subjects/],
+      [{ batchSize: 0 }, /batchSize must be a positive integer/],
+      [{ batchBytes: 1.5 }, /batchBytes must be a positive integer/],
+    ]
+    for (const [options, message] of wrong) expect(() => jetstreamSource({ ...good, ...options })).toThrow(message)
+  })
+
+  test('several subjects, where the server cannot filter them', async () => {
+    const one = await log()
+    const [, minor = 0] = inject('servers').nats.version.split('.').map(Number)
+    for (const token of ['a', 'b', 'c']) await one.admin.publish(`${one.stream}.${token}`, 'x')
+    const reading = one.rest('', { subjects: [`${one.stream}.a`, `${one.stream}.c`] })
+    if (minor >= 10) expect(ids(await reading)).toEqual(['1', '3'])
+    else expect(codeOf(await errorOf(reading))).toBe('OPTION_INVALID')
+  })
+
+  test('the fail-fast options are all there', () => {
+    expect(jetstreamFailFast).toMatchObject({ reconnect: false, waitOnFirstConnect: false, timeout: 2000 })
+  })
+})
