@@ -78,7 +78,7 @@ export async function checkRoute(
 
 /** Whether the table or topic, or the file that will hold it, is what is missing; looks through the errors around it. */
 function isMissing(error: unknown): boolean {
-  return ['TABLE_MISSING', 'FILE_MISSING', 'KAFKA_UNKNOWN_TOPIC_OR_PARTITION', 'NATS_STREAM_MISSING'].includes(
+  return ['TABLE_MISSING', 'FILE_MISSING', 'KAFKA_UNKNOWN_TOPIC_OR_PARTITION', 'JETSTREAM_10059'].includes(
     codeOf(error) ?? '',
   )
 }

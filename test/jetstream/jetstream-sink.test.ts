@@ -688,8 +688,8 @@ describe('refused, with what to do', () => {
       [{ connect: {} as never }, /connect must be a function/],
       [{ stream: 'a.b' }, /stream must be a name/],
       [{ stream: '' }, /stream must be a name/],
-      [{ subject: 'a.>' }, /subject must be a prefix/],
-      [{ subject: 'a..b' }, /subject must be a prefix/],
+      [{ subject: 'a.>' }, /subject must be one without wildcards/],
+      [{ subject: 'a..b' }, /subject must be one without wildcards/],
       [{ maxRefill: -1 }, /maxRefill must be an integer/],
     ]
     for (const [options, message] of wrong) expect(() => jetstreamSink({ ...good, ...options })).toThrow(message)

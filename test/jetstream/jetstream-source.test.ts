@@ -2,7 +2,13 @@ import { jetstream } from '@nats-io/jetstream'
 import type { NatsConnection as V3Connection } from '@nats-io/transport-node'
 import { headers as v3Headers } from '@nats-io/transport-node'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
-import { type JetStreamSourceOptions, jetstreamFailFast, jetstreamSource } from '../../src/adapters/jetstream/index.ts'
+import {
+  type ConnectNats,
+  type JetStreamSourceOptions,
+  jetstreamFailFast,
+  jetstreamSource,
+  type NatsConnection,
+} from '../../src/adapters/jetstream/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Cursor, Event } from '../../src/core/event.ts'
 import type { EventStream, Source, StreamOptions } from '../../src/core/stream.ts'
@@ -63,6 +69,25 @@ const createdAt = async ({ admin, stream }: Log): Promise<string> =>
   (await admin.api<{ created: string }>(`STREAM.INFO.${stream}`)).created
 const noConsumer = ({ admin, stream }: Log): Promise<void> =>
   eventually(async () => (await admin.consumers(stream)) === 0, 1000, 'no consumer is left')
+
+/** Makes connections on which the message of one sequence does not arrive. */
+function losing(seq: string): ConnectNats {
+  return async () => {
+    const connection = await connector('@nats-io v3')()
+    const subscribe: NatsConnection['subscribe'] = (subject, { callback }) =>
+      connection.subscribe(subject, {
+        callback: (error, message) => {
+          if (!message?.reply?.includes(`.1.${seq}.`)) callback(error, message)
+        },
+      })
+    return new Proxy(connection, {
+      get: (target, key) => {
+        const value: unknown = key === 'subscribe' ? subscribe : Reflect.get(target, key)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+  }
+}
 
 describe('a start that the server would change silently is an error', () => {
   test('below the first sequence', async () => {
@@ -259,6 +284,20 @@ describe('an end that is no end', () => {
     })
   }
 
+  test('a message that is lost on the way is an error, and not taken for a deleted one', async () => {
+    const one = await log()
+    await one.append(6)
+    const stream = await one.open('', { connect: losing('4') })
+    const read: string[] = []
+    const error = await errorOf(
+      (async () => {
+        for (;;) read.push(...ids(await stream.take(1)))
+      })(),
+    )
+    expect([codeOf(error), isRetriable(error)]).toEqual(['NATS_DELIVERY_LOST', true])
+    expect(read).toEqual(Array.from(read, (_, i) => String(i + 1)))
+  })
+
   test('a consumer that vanished is an error, not a consumer that begins anew', async () => {
     const one = await log()
     await one.append(2)
@@ -367,6 +406,15 @@ describe('messages of others', () => {
     const stream = await one.open('', { decode })
     expect(await stream.take(1)).toMatchObject([{ id: '1', type: 5, foreignId: '7' }])
     expect(await errorOf(stream.take(1))).toMatchObject({ code: 'EVENT_UNDECODABLE', position: '2' })
+  })
+
+  test('of a bridge are read without the headers that are for the server', async () => {
+    const one = await log()
+    const lines = ['type: 5', 'foreign-id: a', 'timestamp: 2026-01-01T00:00:00Z'].map((line) => `reflex-${line}\r\n`)
+    const headers = Buffer.from(`NATS/1.0\r\nNats-Msg-Id: m-1\r\n%4Eats-Own: b%0Ac\r\n${lines.join('')}\r\n`)
+    await one.admin.publish(`${one.stream}.a`, '', headers)
+    expect(await one.rest('')).toMatchObject([{ type: 5, foreignId: 'a', headers: { 'Nats-Own': 'b\nc' } }])
+    expect((await one.rest(''))[0]?.headers).not.toHaveProperty('Nats-Msg-Id')
   })
 
   test('that look like ours, but are wrong, are errors and not skipped', async () => {

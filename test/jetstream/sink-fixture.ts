@@ -2,21 +2,19 @@ import { jetstreamManager } from '@nats-io/jetstream'
 import { connect as connectV3 } from '@nats-io/transport-node'
 import { connect as connectV2 } from 'nats'
 import { inject, onTestFinished } from 'vitest'
+import { jetstreamFailFast, type NatsConnection } from '../../src/adapters/jetstream/index.ts'
 import { type JetStreamSinkOptions, jetstreamSink } from '../../src/adapters/jetstream/jetstream-sink.ts'
-import type { SinkNatsConnection } from '../../src/adapters/jetstream/sink-connection.ts'
 import type { Event } from '../../src/core/event.ts'
 import { decodeFields, decodeHeaderText } from '../../src/core/wire.ts'
 import type { SinkFixture } from '../suites/sink.ts'
 
 /** Makes connections with one of the two clients. */
-export type Connect = (options: { servers: string; [option: string]: unknown }) => Promise<SinkNatsConnection>
-
-const failFast = { reconnect: false, timeout: 2000, pingInterval: 1500, maxPingOut: 2 }
+export type Connect = (options: { servers: string; [option: string]: unknown }) => Promise<NatsConnection>
 
 /** The clients that the adapter works with, by name. */
 export const clients: Readonly<Record<'@nats-io v3' | 'nats 2.29', Connect>> = {
-  '@nats-io v3': (options) => connectV3({ ...failFast, ...options }),
-  'nats 2.29': (options) => connectV2({ ...failFast, ...options }) as Promise<SinkNatsConnection>,
+  '@nats-io v3': (options) => connectV3({ ...jetstreamFailFast, ...options }),
+  'nats 2.29': (options) => connectV2({ ...jetstreamFailFast, ...options }) as Promise<NatsConnection>,
 }
 
 let count = 0

@@ -101,7 +101,7 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
     // A message into a bucket that is missing is answered by nobody.
     if (codeOf(error) !== 'JETSTREAM_10059' && codeOf(error) !== 'NATS_NO_RESPONDERS') throw error
     throw new ReflexError(
-      'JETSTREAM_10059',
+      'NATS_STREAM_MISSING',
       `${log}: there is no bucket ${bucket}, or JetStream is off: create it with createBucket(), or with nats kv add ${bucket}`,
       { cause: error, retriable: false },
     )

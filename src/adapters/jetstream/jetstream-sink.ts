@@ -4,17 +4,19 @@ import { OptionError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
 import { encodeMessage, MAX_HEADER_BYTES } from './encode-message.ts'
+import type { ConnectNats } from './nats-client.ts'
+import { connectNats, type JetStreamConnection } from './nats-connection.ts'
 import { atomicPublisher, ownHeadersBytes, pipelinedPublisher } from './publisher.ts'
 import { type RouteInfo, routeInfo, routeStream } from './route-stream.ts'
 import { formatMark, parseMark, resume } from './route-tail.ts'
-import { connectSink, type SinkConnection, type SinkNatsConnection } from './sink-connection.ts'
 import { appendRefused, checkSize, prefixIsShared, tailChanged, tailMoved } from './sink-errors.ts'
 import { findBackwards, findMessage } from './stored-message.ts'
+import { checkConnect, checkName, checkPrefix } from './subjects.ts'
 
 /** Options of `jetstreamSink`. */
 export interface JetStreamSinkOptions {
   /** Makes a connection that does not reconnect: `() => connect({ servers, ...jetstreamFailFast })`. */
-  readonly connect: () => Promise<SinkNatsConnection>
+  readonly connect: ConnectNats
   /** The stream's name. It must exist, and take `<subject>.>`. */
   readonly stream: string
   /** Events go to `<subject>.<type>`. The route is the only one that publishes under this prefix. */
@@ -37,19 +39,10 @@ export interface JetStreamSinkOptions {
  * @example jetstreamSink({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'SHOP', subject: 'shop.orders' })
  */
 export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, note }: JetStreamSinkOptions): Sink {
-  if (typeof stream !== 'string' || !/^[^\s.*>/\\\p{Cc}]+$/u.test(stream))
-    throw new OptionError(
-      `jetstream: stream must be a name without spaces, dots, *, >, / and \\, but is ${JSON.stringify(stream)}`,
-    )
-  if (typeof subject !== 'string' || !/^[^\s.*>\p{Cc}]+(\.[^\s.*>\p{Cc}]+)*$/u.test(subject))
-    throw new OptionError(
-      `jetstream:${stream}: subject must be a prefix like "shop.orders", without wildcards, but is ${JSON.stringify(subject)}`,
-    )
-  const log = `jetstream:${stream}/${subject}`
-  if (typeof connect !== 'function')
-    throw new OptionError(
-      `${log}: connect must be a function that makes a connection, () => connect({ servers, ...jetstreamFailFast }), but is ${typeof connect}`,
-    )
+  checkName('jetstreamSink', 'stream', stream)
+  const log = `nats:${stream}/${subject}`
+  checkPrefix(log, subject)
+  checkConnect(log, connect)
   if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
 
@@ -61,7 +54,7 @@ export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, n
   return {
     name: log,
     open: async ({ route, source, saved, signal }) => {
-      const connection = await connectSink(connect, { log, signal })
+      const connection = await connectNats(connect, { log, signal })
       try {
         const where = `${log}, route ${route}`
         const opening = openWriter(connection, {
@@ -94,7 +87,7 @@ interface WriterOptions {
   noteOnce(text: string): void
 }
 
-async function openWriter(connection: SinkConnection, options: WriterOptions): Promise<SinkWriter> {
+async function openWriter(connection: JetStreamConnection, options: WriterOptions): Promise<SinkWriter> {
   const { where, stream, prefix, maxRefill, route, source, saved, noteOnce } = options
   const mark = saved === undefined ? undefined : parseMark(route, saved)
   // In this order: what another writer appends between the two must not be taken for something that is accounted for.
@@ -179,7 +172,7 @@ async function openWriter(connection: SinkConnection, options: WriterOptions): P
  * has no other messages.
  */
 async function newestOfRoute(
-  connection: SinkConnection,
+  connection: JetStreamConnection,
   { where, stream, prefix, source }: WriterOptions,
   own: RouteInfo['state'] | undefined,
 ): Promise<{ readonly seq: bigint; readonly sourceId: string } | undefined> {

@@ -1,5 +1,5 @@
 import { type EncodedMessage, type UnsentMessage, withHeaders } from './encode-message.ts'
-import type { SinkConnection } from './sink-connection.ts'
+import type { JetStreamConnection } from './nats-connection.ts'
 
 /**
  * Appends messages in order if `expected` still stands, and resolves with the sequence of the last of them. Rejects with some of
@@ -35,7 +35,7 @@ const MOST_MESSAGES = 1000
 const MOST_BYTES = 1024 * 1024
 
 /** Appends batch by batch, each whole or not at all, whoever else writes to the stream. `writer` is unique. */
-export function atomicPublisher(connection: SinkConnection, writer: string): Publisher {
+export function atomicPublisher(connection: JetStreamConnection, writer: string): Publisher {
   let batches = 0
   return async (messages, { seq, prefix }) => {
     let last = seq
@@ -55,11 +55,11 @@ export function atomicPublisher(connection: SinkConnection, writer: string): Pub
   }
 }
 
-function send(connection: SinkConnection, { subject, headers, data }: EncodedMessage): void {
-  connection.publish(subject, data, headers)
+function send(connection: JetStreamConnection, { subject, headers, data }: EncodedMessage): void {
+  connection.publish(subject, data, { headers })
 }
 
-async function append(connection: SinkConnection, { subject, headers, data }: EncodedMessage): Promise<bigint> {
+async function append(connection: JetStreamConnection, { subject, headers, data }: EncodedMessage): Promise<bigint> {
   const { seq } = await connection.request<{ seq: number }>(subject, data, headers)
   return BigInt(seq)
 }
@@ -86,7 +86,7 @@ const IN_FLIGHT_BYTES = 1024 * 1024
  * each other one to the id of the one before it, an id that no other writer gives. So once one is refused, or somebody else's
  * comes between, all that follow are refused. The ids are new ones with each append: the server takes none for a duplicate.
  */
-export function pipelinedPublisher(connection: SinkConnection, writer: string): Publisher {
+export function pipelinedPublisher(connection: JetStreamConnection, writer: string): Publisher {
   let sent = 0
   return async (messages, expected) => {
     let last = expected.seq

@@ -77,7 +77,10 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
     if (reply?.startsWith('$JS.ACK.')) {
       const tokens = tokensOf(reply)
       delivered++
-      if (Number(tokens[1]) !== delivered) return fail(lost(log, delivered, tokens[1]))
+      if (Number(tokens[1]) !== delivered) {
+        fail(lost(log, delivered, tokens[1]))
+        return
+      }
       const delivery = toDelivery(tokens, message)
       queue.push(delivery)
       isLast = delivery.isLast

@@ -1,6 +1,6 @@
 import { OptionError } from '../../core/errors.ts'
-import type { SinkConnection } from './sink-connection.ts'
-import { subjectCovers } from './subject-covers.ts'
+import type { JetStreamConnection } from './nats-connection.ts'
+import { covers } from './subjects.ts'
 
 /** What the server tells of a stream, as far as a route needs it. */
 export interface RouteInfo {
@@ -27,7 +27,7 @@ export interface RouteInfo {
 }
 
 /** Asks for a stream; with a `filter`, also for its subjects. */
-export function routeInfo(connection: SinkConnection, stream: string, filter?: string): Promise<RouteInfo> {
+export function routeInfo(connection: JetStreamConnection, stream: string, filter?: string): Promise<RouteInfo> {
   const body = filter === undefined ? '' : JSON.stringify({ subjects_filter: filter })
   return connection.request(`$JS.API.STREAM.INFO.${stream}`, body)
 }
@@ -56,7 +56,7 @@ export function routeStream(
     throw new OptionError(`${where}: ${what}`)
   }
   if (config.mirror) refuse('the stream mirrors another one, so that nothing can be published to it: name that one')
-  if (!subjects.some((pattern) => subjectCovers(pattern, `${prefix}.*`)))
+  if (!subjects.some((pattern) => covers(pattern, `${prefix}.*`)))
     refuse(
       `events go to ${prefix}.<type>, but the stream takes ${subjects.join(', ') || 'no subject'}: add ${prefix}.> to its subjects`,
     )
@@ -65,7 +65,7 @@ export function routeStream(
   if (config.subject_transform)
     refuse('the stream has a subject_transform, so that the events of the route cannot be found again: remove it')
 
-  const exclusive = !config.sources?.length && subjects.every((pattern) => subjectCovers(`${prefix}.>`, pattern))
+  const exclusive = !config.sources?.length && subjects.every((pattern) => covers(`${prefix}.>`, pattern))
   const ownStream = `give the route a stream of its own, with the subjects ${prefix}.>, and no sources`
   const retention = config.retention ?? 'limits'
   if (!exclusive && retention !== 'limits')

@@ -1,5 +1,5 @@
 import { decodeHeaderText, wireNames } from '../../core/wire.ts'
-import { isRefusal, type SinkConnection } from './sink-connection.ts'
+import { isRefusal, type JetStreamConnection } from './nats-connection.ts'
 
 /** What a route has to know of a message of the stream. */
 export interface StoredMessage {
@@ -22,7 +22,7 @@ const MESSAGE_MISSING = 10037
 
 /** The message of a sequence, or the newest of a subject, which may have wildcards; undefined if there is none. */
 export async function findMessage(
-  connection: SinkConnection,
+  connection: JetStreamConnection,
   stream: string,
   which: { readonly seq: bigint } | { readonly last_by_subj: string },
 ): Promise<StoredMessage | undefined> {
@@ -38,7 +38,7 @@ export async function findMessage(
 
 /** The newest message between two sequences, looked for one by one: those between may have been deleted. */
 export async function findBackwards(
-  connection: SinkConnection,
+  connection: JetStreamConnection,
   stream: string,
   { first_seq, last_seq }: { readonly first_seq: number; readonly last_seq: number },
 ): Promise<StoredMessage | undefined> {

@@ -39,7 +39,7 @@ export const nats: Scheme = {
             withConnection(connect, async (connection) => {
               const config = await streamConfig(connection, stream)
               if (config !== undefined) return risks(config)
-              throw new ReflexError('NATS_STREAM_MISSING', `nats:${stream}: there is no such stream: create it`, {
+              throw new ReflexError('JETSTREAM_10059', `nats:${stream}: there is no such stream: create it`, {
                 retriable: false,
               })
             }),
