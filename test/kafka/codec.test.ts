@@ -1,17 +1,18 @@
 import fc from 'fast-check'
 import { Partitioners } from 'kafkajs'
 import { describe, expect, test } from 'vitest'
-import { decodeRecord, encodeRecord, type NewRecord } from '../../src/adapters/kafka/codec.ts'
+import { decodeRecord, encodeRecord } from '../../src/adapters/kafka/codec.ts'
 import { murmur2, partitionOfKey } from '../../src/adapters/kafka/partition-of-key.ts'
+import type { NewRecord } from '../../src/adapters/kafka/protocol/new-record-batch.ts'
 import type { KafkaRecord } from '../../src/adapters/kafka/protocol/record-batch.ts'
 import type { Event } from '../../src/core/event.ts'
 import { addHeader } from '../../src/core/wire.ts'
 import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
 
-/** The record as it comes back, its headers in the order in which kafkajs writes them. */
+/** The record as it comes back. */
 function recordOf({ key, value, headers }: NewRecord): KafkaRecord {
-  const pairs = Object.entries(headers).flatMap(([name, values]) => values.map((each) => [name, each] as const))
-  return { offset: '7', timestamp: 1000, key, value, headers: pairs }
+  const pairs = headers.map(([name, text]) => [name, Buffer.from(text)] as const)
+  return { offset: '7', timestamp: 1000, key, value: value && Buffer.from(value), headers: pairs }
 }
 const record = (o: Partial<KafkaRecord>): KafkaRecord => ({
   ...{ offset: '7', timestamp: 1000, key: Buffer.from('k'), value: Buffer.from('v'), headers: [] },
@@ -43,10 +44,15 @@ describe('an event of ours', () => {
   test('has its payload as the value, a null one as a tombstone, and its foreignId as the key', () => {
     const { key, value, headers } = encodeRecord(own, 'shop')
     expect([String(key), value]).toEqual(['order-7', null])
-    expect(Object.keys(headers)).toEqual(['reflex-source', 'reflex-source-id', 'reflex-type', 'reflex-timestamp'])
+    expect(headers.map(([name]) => name)).toEqual([
+      'reflex-source',
+      'reflex-source-id',
+      'reflex-type',
+      'reflex-timestamp',
+    ])
     expect(encodeRecord({ ...own, metadata: new Uint8Array(0) }, 's').value).toHaveLength(0)
     const part = new Uint8Array(Buffer.from('abcdef')).subarray(2, 4)
-    expect(String(encodeRecord({ ...own, metadata: part }, 's').value)).toBe('cd')
+    expect(encodeRecord({ ...own, metadata: part }, 's').value).toEqual(part)
   })
 
   test.each(['__proto__', 'constructor', 'toString', '1', '', 'reflex-other'])(
