@@ -1,6 +1,7 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { bridgeCases } from './cases/bridge.ts'
+import { jetstreamCases } from './cases/jetstream.ts'
 import { kafkaCases } from './cases/kafka.ts'
 import { mysqlCases } from './cases/mysql.ts'
 import { redisCases } from './cases/redis.ts'
@@ -14,6 +15,7 @@ const cases: Readonly<Record<string, () => Promise<Result[]>>> = {
   mysql: mysqlCases,
   redis: redisCases,
   kafka: kafkaCases,
+  jetstream: jetstreamCases,
   bridge: bridgeCases,
 }
 

@@ -73,7 +73,7 @@ describe('a bucket', () => {
       ]
       for (const call of calls) {
         const error = await errorOf(call())
-        expect(error).toMatchObject({ code: 'NATS_STREAM_MISSING', retriable: false })
+        expect(error).toMatchObject({ code: 'JETSTREAM_10059', retriable: false })
         expect(String(error)).toContain('createBucket')
       }
     }

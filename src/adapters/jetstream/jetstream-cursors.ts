@@ -91,7 +91,6 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
       lastSeen.set(key, { cursor, reset, revision: BigInt(seq) })
       return true
     } catch (error) {
-      lastSeen.delete(key)
       if (WRONG_SEQUENCE.some((code) => isRefusal(error, code))) return false
       return explain(error)
     }
@@ -101,7 +100,7 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
     // A message into a bucket that is missing is answered by nobody.
     if (codeOf(error) !== 'JETSTREAM_10059' && codeOf(error) !== 'NATS_NO_RESPONDERS') throw error
     throw new ReflexError(
-      'NATS_STREAM_MISSING',
+      'JETSTREAM_10059',
       `${log}: there is no bucket ${bucket}, or JetStream is off: create it with createBucket(), or with nats kv add ${bucket}`,
       { cause: error, retriable: false },
     )
@@ -186,7 +185,7 @@ function toEntry({ message: { seq, hdrs = '', data = '' } }: StoredMessage): Ent
   const headers = Buffer.from(hdrs, 'base64').toString('latin1')
   const isDeleted = /^KV-Operation: *(DEL|PURGE)\r$/m.test(headers)
   return {
-    cursor: isDeleted ? '' : Buffer.from(data, 'base64').toString(),
+    cursor: Buffer.from(data, 'base64').toString(), // a deleted key has none
     reset: isDeleted || headers.includes(`\r\n${RESET}:`),
     revision: seq,
   }

@@ -226,17 +226,7 @@ function tokensOf(reply: string): string[] {
 }
 
 function toDelivery([seq, , time, pending]: readonly string[], message: NatsMessage): Delivery {
-  const { subject, data } = message
-  return {
-    seq: BigInt(seq as string),
-    time: time as string,
-    isLast: pending === '0',
-    subject,
-    data,
-    get headers() {
-      return message.headers
-    },
-  }
+  return { seq: BigInt(seq as string), time: time as string, isLast: pending === '0', message }
 }
 
 /** What has been lost on the way would look as if it had been deleted. */
