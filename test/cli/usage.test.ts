@@ -61,7 +61,7 @@ describe('the command line', () => {
 
   it('refuses URLs that cannot be read', async () => {
     await Promise.all([
-      expectRefused(['tail', 'shop.db'], /expected a URL like mysql:.* or redis:.* or sqlite:PATH, found no scheme/),
+      expectRefused(['tail', 'shop.db'], /expected a URL like kafka:.* or redis:.* or sqlite:PATH, found no scheme/),
       expectRefused(['tail', 'amqp://app:hunter2@h/x'], /expected a URL like .*, found amqp:/),
       expectRefused(['tail', 'mysql://h'], /expected the name of a database/),
       expectRefused(['tail', 'redis://h'], /\?key=… in the URL: expected a string, found nothing/),
