@@ -201,16 +201,30 @@ function startWriting(origin: Origin): { stop(): Promise<void> } {
   }
 }
 
+/** A bridge in this process. */
+interface RunningBridge {
+  readonly repairs: readonly string[]
+  /** What it has failed with so far, the newest last. */
+  readonly failures: readonly string[]
+  /** Rejects if it gives up. */
+  readonly running: Promise<unknown>
+  stop(): Promise<void>
+}
+
 /** A bridge in this process that starts again after each failure. */
-function startBridge(origin: SourceAt, destination: SinkAt): { readonly repairs: string[]; stop(): Promise<void> } {
+function startBridge(origin: SourceAt, destination: SinkAt): RunningBridge {
   const route = openRoute({ source: origin, sink: destination })
   const stopping = new AbortController()
   const repairs: string[] = []
+  const failures: string[] = []
   const running = supervise((o) => bridge(route.spec, o), {
     signal: stopping.signal,
     minDelayMs: 10,
     maxDelayMs: 100,
-    observer: { repaired: (text) => repairs.push(text) },
+    observer: {
+      repaired: (text) => repairs.push(text),
+      failed: (error) => failures.push(`${performance.now().toFixed(0)} ${error}`),
+    },
   })
   running.catch(() => {}) // whoever stops it is told
   const stop = async (): Promise<void> => {
@@ -218,7 +232,7 @@ function startBridge(origin: SourceAt, destination: SinkAt): { readonly repairs:
     await running
     await route[Symbol.asyncDispose]()
   }
-  return { repairs, stop }
+  return { repairs, failures, running, stop }
 }
 
 /** A bridge in a process of its own. */
@@ -249,7 +263,7 @@ function forkBridge(origin: Origin, destination: Destination) {
 }
 
 /** Waits until all events of the source are in the destination, then holds the two against each other. */
-async function expectEqual(origin: Origin, destination: Destination): Promise<void> {
+async function expectEqual(origin: Origin, destination: Destination, bridge: RunningBridge): Promise<void> {
   const expected = await origin.lines()
   expect(expected.length).toBeGreaterThan(20)
   const last = String(expected.at(-1))
@@ -257,7 +271,11 @@ async function expectEqual(origin: Origin, destination: Destination): Promise<vo
     await sleep(50)
     return String((await destination.lines()).at(-1)) === last
   }
-  await eventually(arrived, 10_000, 'the last event')
+  try {
+    await Promise.race([eventually(arrived, 30_000, 'the last event'), bridge.running])
+  } catch (error) {
+    throw new Error(`${error}, after ${bridge.failures.slice(-10).join('\n')}`, { cause: error })
+  }
   expect(await destination.lines()).toEqual(expected)
 }
 
@@ -285,7 +303,7 @@ async function killRepeatedly(origin: Origin, destination: Destination): Promise
   await older?.kill()
   await writing.stop()
   const rest = startBridge(origin.at(), destination.at())
-  await expectEqual(origin, destination)
+  await expectEqual(origin, destination, rest)
   await rest.stop()
   await expectSaved(origin, destination)
 }
@@ -321,7 +339,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
         await server.process.start()
       }
       await writing.stop()
-      await expectEqual(origin, destination)
+      await expectEqual(origin, destination, forwarding)
       await forwarding.stop()
       await expectSaved(origin, destination)
       expect(forwarding.repairs).toEqual([])
@@ -337,12 +355,12 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
           const writing = startWriting(origin)
           await sleep(100 + Math.random() * 100)
           if (round === 2) await writing.stop()
-          if (round === 2) await expectEqual(origin, destination)
+          if (round === 2) await expectEqual(origin, destination, forwarding)
           await volatile.process.kill()
           await volatile.process.start()
           await writing.stop()
         }
-        await expectEqual(origin, destination)
+        await expectEqual(origin, destination, forwarding)
         await forwarding.stop()
         await expectSaved(origin, destination)
         expect(forwarding.repairs.join()).toMatch(/refill/)
@@ -361,7 +379,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
       }
       await sleep(100)
       await writing.stop()
-      await expectEqual(origin, destination)
+      await expectEqual(origin, destination, forwarding)
       await forwarding.stop()
       await expectSaved(origin, destination)
     })
@@ -385,7 +403,7 @@ for (const [name, { start, startVolatile, make }] of Object.entries(destinations
       await fault([toSink, toSource], (proxy) => proxy.stall(), 300)
       await fault([toSink, toSource], (proxy) => proxy.stallReplies(), 4500) // until both ends have given up
       await writing.stop()
-      await expectEqual(origin, destination)
+      await expectEqual(origin, destination, forwarding)
       await forwarding.stop()
       await expectSaved(origin, destination)
     })
