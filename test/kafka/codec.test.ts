@@ -88,6 +88,19 @@ describe('an event of ours', () => {
     }
   })
 
+  test('may tell its foreignId and its null in headers, as on brokers without keys and nulls', () => {
+    const encoded = recordOf(encodeRecord({ ...own, metadata: new Uint8Array(0) }, 's'))
+    const more = [
+      ['reflex-foreign-id', Buffer.from('other')],
+      ['reflex-null', Buffer.from('1')],
+    ] as const
+    for (const headers of [
+      [...encoded.headers, ...more],
+      [...more, ...encoded.headers],
+    ])
+      expect(decodeRecord({ ...encoded, headers })).toMatchObject({ type: 3, foreignId: 'other', metadata: null })
+  })
+
   test('without its time is another record', () => {
     const encoded = recordOf(encodeRecord(own, 's'))
     const headers = encoded.headers.filter(([name]) => name !== 'reflex-timestamp')

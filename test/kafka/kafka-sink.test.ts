@@ -1,15 +1,16 @@
-import { open } from 'node:fs/promises'
+import { open, readFile, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ConfigResourceTypes } from 'kafkajs'
+import { ConfigResourceTypes, type Message } from 'kafkajs'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type KafkaSinkOptions, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
-import { errorOf } from '../suites/reader.ts'
+import { errorOf, eventually } from '../suites/reader.ts'
 import { adapterClient, fresh, ownServer, partitionsOf, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
 import { consoleConsumer } from './java-clients.ts'
+import { lossyProxy, type Moment } from './lossy-proxy.ts'
 
 const SOURCE = 'shop.events'
 
@@ -226,8 +227,8 @@ describe('the checkpoints', () => {
     await writer.append(all.slice(10, 15), '15') // and not saved
     await topics.admin.deleteTopics({ topics: [checkpointTopic] })
     const again = await open(saved)
-    expect(again.resumeFrom).toBe('10')
-    expect(again.repair).toMatch(/checkpoint record is gone/)
+    expect(again.resumeFrom).toBe('') // what else was lost is not known
+    expect(again.repair).toMatch(/checkpoint record is gone: refilling 0 events/)
     await pump(again, all)
     expectOnce(await ids(), all)
   })
@@ -361,3 +362,246 @@ async function cutLog(file: string, share: number): Promise<void> {
   }
   await log.truncate(at)
 }
+
+/** Records of events as a writer appends them, without their checkpoint. */
+function messagesOf(some: readonly Event[]): Message[] {
+  return some.map(({ id, foreignId, metadata }) => ({
+    key: foreignId,
+    value: Buffer.from(metadata as Uint8Array),
+    partition: 0,
+    headers: {
+      [wireNames.source]: SOURCE,
+      [wireNames.sourceId]: id,
+      [wireNames.type]: '1',
+      [wireNames.timestamp]: '2026-01-01T00:00:00.000000Z',
+    },
+  }))
+}
+
+/** The values of the checkpoint records, in order. */
+async function checkpointsIn(checkpointTopic: string): Promise<Record<string, unknown>[]> {
+  const records = await partitionsOf(checkpointTopic, undefined, 1)
+  return records.flat().map(({ metadata }) => JSON.parse(Buffer.from(metadata as Uint8Array).toString()))
+}
+
+describe('a connection that breaks', () => {
+  const moments: Moment[] = (['request', 'reply'] as const).flatMap((at) => [
+    { request: 'AddPartitionsToTxn', nth: 1, at },
+    { request: 'Produce', nth: 1, at }, // events
+    { request: 'Produce', nth: 2, at }, // and their checkpoint
+    { request: 'EndTxn', nth: 1, at },
+    { request: 'AddPartitionsToTxn', nth: 2, at },
+    { request: 'Produce', nth: 4, at },
+    { request: 'EndTxn', nth: 2, at },
+  ])
+  const ofBoth = moments.flatMap((moment) => [
+    { delivery: 'once' as const, ...moment },
+    ...(moment.request === 'Produce' ? [{ delivery: 'at-least-once' as const, ...moment }] : []),
+  ])
+  test.each(ofBoth)('loses and repeats nothing: $delivery, $request $nth, $at', async ({ delivery, ...moment }) => {
+    const { topic, checkpointTopic, open, ids } = await route({ partitions: 3 })
+    const all = events(20)
+    const saved = await pump(await open(undefined, { delivery }), all, 5)
+    const proxy = await lossyProxy()
+    const sink = kafkaSink(proxy.client, { topic, checkpointTopic, delivery })
+    const writer = await sink.open({ route: 'r', source: SOURCE, saved })
+    onTestFinished(() => writer[Symbol.asyncDispose]())
+    proxy.loseAt(moment)
+    const error = await errorOf(pump(writer, all, 15))
+    expect(proxy.lost).toBe(true)
+    expect([codeOf(error), isRetriable(error)]).toEqual(['KAFKA_CONNECTION', true])
+    const again = await open(saved, { delivery })
+    expect(again.repair).toBeUndefined()
+    await pump(again, all)
+    expectOnce(await ids(), all)
+    const clean = await open(undefined, { delivery })
+    expect([clean.resumeFrom, clean.repair]).toEqual(['20', undefined])
+  })
+})
+
+describe('an abort', () => {
+  const moments: Moment[] = (
+    ['Metadata', 'FindCoordinator', 'InitProducerId', 'ListOffsets', 'Fetch'] as const
+  ).flatMap((request) => [
+    { request, nth: 1, at: 'request' },
+    { request, nth: 1, at: 'reply' },
+  ])
+  test.each(moments)('while it opens ends that at once and leaves nothing: $request, $at', async (moment) => {
+    const { topic, checkpointTopic, open } = await route({ partitions: 2 })
+    const saved = await pump(await open(), events(10))
+    const proxy = await lossyProxy()
+    const sockets = () => process.getActiveResourcesInfo().filter((name) => /^(TCP|Timeout)/.test(name)).length
+    const before = sockets()
+    const ended = new AbortController()
+    const reason = new Error('enough')
+    proxy.loseAt(moment, () => ended.abort(reason))
+    const opening = kafkaSink(proxy.client, { topic, checkpointTopic }).open({
+      ...{ route: 'r', source: SOURCE, saved, signal: ended.signal },
+    })
+    expect(await errorOf(opening)).toBe(reason)
+    await eventually(async () => sockets() <= before, 1000, 'the end of all sockets and timers')
+  })
+
+  test('while it appends does not cut that off: its transaction would hold readers up', async () => {
+    const { topic, checkpointTopic, ids } = await route()
+    const ended = new AbortController()
+    const { signal } = ended
+    const writer = await kafkaSink(adapterClient(), { topic, checkpointTopic }).open({
+      ...{ route: 'r', source: SOURCE, signal },
+    })
+    onTestFinished(() => writer[Symbol.asyncDispose]())
+    const appending = writer.append(events(3), '3')
+    ended.abort(new Error('enough'))
+    await appending
+    expectOnce(await ids(), events(3))
+  })
+})
+
+describe('a batch', () => {
+  test('is split further where the topic takes less than the default', async () => {
+    const { open, topics, topic, ids } = await route({ partitions: 2 })
+    const configEntries = [{ name: 'max.message.bytes', value: '100000' }]
+    await topics.admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
+    })
+    const all = events(120, { bytes: 5000 })
+    await pump(await open(), all, 120, 60)
+    expectOnce(await ids(), all)
+  })
+
+  test('of several requests ends where its last record stands, whatever others append in between', async () => {
+    const { open, topics, topic, checkpointTopic } = await route()
+    const writer = await open()
+    const ended = new AbortController()
+    const others = (async () => {
+      while (!ended.signal.aborted) await topics.producer.send({ topic, messages: [{ value: 'of others' }] })
+    })()
+    await writer.append(events(100, { bytes: 50_000 }), '100')
+    ended.abort()
+    await others
+    const [partition = []] = await partitionsOf(topic, undefined, 1)
+    const last = partition.findLast(({ headers }) => headers[wireNames.sourceId] === '100')
+    expect(partition.length).toBeGreaterThan(100)
+    const [checkpoint] = await checkpointsIn(checkpointTopic)
+    expect(checkpoint).toMatchObject({ ends: { 0: String(Number(last?.id) + 1) }, last: { 0: '100' } })
+  })
+
+  test.each([1, 2, 3, 4])('whose topic of checkpoints was deleted is refused for that (%i)', async () => {
+    const { open, topics, checkpointTopic } = await route()
+    const writer = await open()
+    await writer.append(events(3), '3')
+    await topics.admin.deleteTopics({ topics: [checkpointTopic] })
+    const error = await errorOf(writer.append(events(1, { from: 4 }), '4'))
+    expect(codeOf(error)).toBe('KAFKA_UNKNOWN_TOPIC_OR_PARTITION') // and not that it was not attempted
+    await open() // makes it again
+  })
+})
+
+describe('what is skipped', () => {
+  test('may be trimmed meanwhile', async () => {
+    const { open, topics, checkpointTopic } = await route()
+    const all = events(20)
+    const saved = await pump(await open(), all, 10)
+    await topics.admin.deleteTopics({ topics: [checkpointTopic] })
+    const again = await open(saved)
+    const half = await pump(again, all, 5)
+    await topics.trim('8')
+    expect((await open(half)).resumeFrom).toBe('5')
+  })
+
+  test('is not looked for again once it has come, at least once', async () => {
+    const { open, topics, topic, ids } = await route()
+    const all = events(12)
+    const options = { delivery: 'at-least-once', maxRefill: 3 } as const
+    const saved = await pump(await open(undefined, options), all, 5)
+    await topics.producer.send({ topic, messages: messagesOf(all.slice(5, 8)) }) // and then it crashed
+    const again = await open(saved, options)
+    await again.append(all.slice(5, 7), '7')
+    await pump(await open(saved, options), all)
+    expect((await open(saved, options)).resumeFrom).toBe('12')
+    expectOnce(await ids(), all)
+  })
+
+  test('is known to be there afterwards: if it is lost then, it is refilled', async () => {
+    const { open, topics, topic, checkpointTopic } = await route()
+    const delivery = 'at-least-once'
+    const saved = await pump(await open(undefined, { delivery }), events(8), 5)
+    await topics.producer.send({ topic, messages: messagesOf(events(3, { from: 6 })) })
+    await pump(await open(saved, { delivery }), events(8))
+    expect((await checkpointsIn(checkpointTopic)).at(-1)).toMatchObject({ ends: { 0: '8' }, last: { 0: '8' } })
+  })
+})
+
+describe('a checkpoint', () => {
+  test('that was deleted with a tombstone is gone at once, not when that is compacted', async () => {
+    const { open, topics, topic, checkpointTopic, ids } = await route()
+    const saved = await pump(await open(), events(10))
+    await topics.producer.send({ topic: checkpointTopic, messages: [{ key: `${topic}/r`, value: null }] })
+    const again = await open(saved)
+    expect(again.repair).toMatch(/checkpoint record is gone/)
+    await pump(again, events(12))
+    expectOnce(await ids(), events(12))
+  })
+
+  test('of a transaction that is open does not count, at least once', async () => {
+    const { open, topic, checkpointTopic, ids } = await route()
+    const all = events(6)
+    const saved = await pump(await open(), all, 3)
+    const [newest] = await checkpointsIn(checkpointTopic)
+    const producer = testClient().producer({ idempotent: true, maxInFlightRequests: 1, transactionalId: fresh('id') })
+    await producer.connect()
+    onTestFinished(() => producer.disconnect())
+    const transaction = await producer.transaction()
+    const [at] = await transaction.send({ topic, messages: messagesOf(all.slice(3, 4)) })
+    const ends = { 0: String(Number(at?.baseOffset) + 1) }
+    const value = JSON.stringify({ ...newest, cursor: '4', count: '4', ends, last: { 0: '4' } })
+    await transaction.send({ topic: checkpointTopic, messages: [{ key: `${topic}/r`, value }] })
+    const writer = await open(saved, { delivery: 'at-least-once' })
+    await transaction.abort()
+    await pump(writer, all)
+    expectOnce(await ids(), all)
+  })
+})
+
+describe('a tail that was lost', () => {
+  /** A route of 60 events in 12 transactions, whose one partition has then lost its last batches; each transaction has one, and its marker. */
+  async function withoutLast(batches: number) {
+    const server = await ownServer()
+    const made = await route({ brokers: server.url })
+    const all = events(60)
+    const saved = await pump(await made.open(), all)
+    const broker = { type: ConfigResourceTypes.BROKER, name: '1', configNames: ['log.dirs'] }
+    const { resources } = await made.topics.admin.describeConfigs({ includeSynonyms: false, resources: [broker] })
+    const folder = resources[0]?.configEntries[0]?.configValue as string
+    await server.process.kill()
+    const file = join(folder, `${made.topic}-0`, '00000000000000000000.log')
+    const bytes = await readFile(file)
+    const starts: number[] = []
+    for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) starts.push(at)
+    await truncate(file, starts.at(-batches))
+    await server.process.start()
+    return { ...made, all, saved }
+  }
+
+  test('is noticed also when others have written over it, and what has lost the end of its transaction is given up', async () => {
+    const { open, ids, topics, topic, all, saved } = await withoutLast(13)
+    const messages = Array.from({ length: 100 }, () => ({ value: 'of others' }))
+    await topics.producer.send({ topic, messages })
+    const again = await open(saved)
+    expect(again.repair).toMatch(/refilling 35 events/)
+    await pump(again, all)
+    const ours = (await ids()).map((partition) => partition.filter((id) => id !== 'undefined'))
+    expectOnce(ours, all)
+  })
+
+  test('is noticed also when a refill of it was given up at the same offsets', async () => {
+    const { open, ids, all, saved } = await withoutLast(2)
+    const tooLarge = { ...(all.at(-1) as Event), id: '61', metadata: Buffer.alloc(1_200_000) }
+    const again = await open(saved)
+    expect(again.repair).toMatch(/refilling 5 events/)
+    expect(codeOf(await errorOf(again.append([...all.slice(55), tooLarge], '61')))).toBe('EVENT_TOO_LARGE')
+    await pump(await open(saved), all)
+    expectOnce(await ids(), all)
+  })
+})

@@ -2,16 +2,16 @@ import { codeOf, ReflexError } from '../../core/errors.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
 import { partitionOf } from './partition-log.ts'
-import type { TopicMetadata } from './protocol/metadata.ts'
+import type { PartitionMetadata, TopicMetadata } from './protocol/metadata.ts'
 import { recordsBackwards } from './read-tail.ts'
-import { parseCheckpoint, type RouteCheckpoint } from './route-checkpoint.ts'
+import { parseCheckpoint, type StoredCheckpoint } from './route-checkpoint.ts'
 
 /** The topic with the checkpoints of all routes. */
 export interface CheckpointTopic {
   /** The node id of the leader of its one partition. */
   readonly leader: number
   /** The checkpoints under `key`, the newest first, as far back as they are there; `where` names the route in errors. */
-  history(where: string, key: Buffer): AsyncGenerator<RouteCheckpoint>
+  history(where: string, key: Buffer): AsyncGenerator<StoredCheckpoint>
 }
 
 /** Older records are kept for an hour: they tell where to go on if a partition loses its tail (docs/adr/0007). */
@@ -23,13 +23,20 @@ export async function openCheckpoints(
   { log, topic }: { log: string; topic: string },
 ): Promise<CheckpointTopic> {
   const { partitions } = await findOrCreate(connection, { log, topic })
+  const { leader, leaderEpoch } = partitions.find(({ partition }) => partition === 0) as PartitionMetadata
   const name = `kafka:${topic}`
   const tail = await partitionOf(connection, { log: name, topic, partition: 0, isolation: 'all' })
   return {
-    leader: partitions[0]?.leader ?? -1,
+    leader,
     history: async function* (where, key) {
-      for await (const record of recordsBackwards(name, tail, await tail.bounds()))
-        if (record.key?.equals(key) && record.value !== null) yield parseCheckpoint(where, record.value.toString())
+      for await (const { record, ...batch } of recordsBackwards(name, tail, await tail.bounds())) {
+        if (!record.key?.equals(key)) continue
+        if (record.value === null) return // a tombstone: what is before it is not meant to be there, compacted or not yet
+        yield {
+          ...parseCheckpoint(where, record.value.toString()),
+          sinceElection: batch.leaderEpoch === leaderEpoch,
+        }
+      }
     },
   }
 }

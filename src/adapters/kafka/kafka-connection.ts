@@ -146,16 +146,16 @@ export async function connectKafka(
   }
   const close = async (): Promise<void> => {
     const { seedBroker, brokers, connectionPoolBuilder } = cluster.brokerPool
-    const closed = new Error('the connection has been closed')
-    connectionPoolBuilder.build = () => Promise.reject(closed) // it would go on to the next broker
+    const closed = Object.assign(new Error('the connection has been closed'), { retriable: false })
+    connectionPoolBuilder.build = () => Promise.reject(closed) // kafkajs would go on to the next broker
     const all = new Set([...(seedBroker === undefined ? [] : [seedBroker]), ...Object.values(brokers)])
     await Promise.all(
       [...all].flatMap(connectionsOf).map(async (connection) => {
-        // It would wait for the requests that are pending, and for a connection that is being made.
-        const made = connection.isConnected()
+        // It would wait for a connection that is being made, and for the requests that are pending.
+        if (!connection.isConnected()) connection.socket?.destroy(closed)
         connection.requestQueue.rejectAll(closed)
         await connection.disconnect()
-        connection.socket?.destroy(made ? undefined : closed)
+        connection.socket?.destroy()
       }),
     )
   }

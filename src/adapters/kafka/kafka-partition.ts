@@ -106,9 +106,10 @@ export function kafkaPartition(kafka: KafkaClient, options: KafkaPartitionOption
       if (!Number.isFinite(timestamp))
         throw new OptionError(`${log}: a timestamp must be epoch ms, but is ${timestamp}`)
       if (timestamp < 1) return ''
+      const from = Math.min(Math.ceil(timestamp), Number.MAX_SAFE_INTEGER)
       return ask(signal, async (partition) => {
         const { high } = await partition.bounds() // first: what comes in between is not passed over
-        return String(((await partition.offsetAt(Math.ceil(timestamp))) ?? high) - 1n)
+        return String(((await partition.offsetAt(from)) ?? high) - 1n)
       })
     },
     compare: (a, b) => {

@@ -14,12 +14,20 @@ export interface PartitionRecords {
   readonly records: readonly NewRecord[]
 }
 
+/** Where records have come to stand. Those of others may be among them, if there were too many for one request. */
+export interface Appended {
+  /** The offset of the first. */
+  readonly first: bigint
+  /** The position after the last. */
+  readonly end: bigint
+}
+
 /** Appends records with sequence numbers, and in transactions if it has a transactional id. Dead after the first error. */
 export interface KafkaProducer {
   /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
   begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
-  /** Appends to all replicas in sync. Resolves with the offset of the first record of each partition, in the order given. */
-  send(batches: readonly PartitionRecords[]): Promise<bigint[]>
+  /** Appends to all replicas in sync. Resolves with where, in the order given. */
+  send(batches: readonly PartitionRecords[]): Promise<Appended[]>
   /** Ends the transaction. */
   end(outcome: 'commit' | 'abort'): Promise<void>
   /** Throws a `FencedError` if another producer has taken the transactional id. Changes nothing. */
@@ -32,7 +40,7 @@ const TRANSACTION_TIMEOUT_MS = 10_000
 const WAIT_MS = 4000
 const FIRST_DELAY_MS = 1
 const MAX_DELAY_MS = 20
-/** A request stays below `max.message.bytes` (1 MiB by default) per partition. */
+/** A request stays below `max.message.bytes` (1 MiB by default) per partition; if a topic takes less, it is halved. */
 const REQUEST_BYTES = 512 * 1024
 
 const busy = new Set([
@@ -40,6 +48,7 @@ const busy = new Set([
   'KAFKA_GROUP_LOAD_IN_PROGRESS',
   'KAFKA_COORDINATOR_LOAD_IN_PROGRESS',
 ])
+const tooLarge = new Set(['KAFKA_MESSAGE_TOO_LARGE', 'KAFKA_RECORD_LIST_TOO_LARGE'])
 const fenced = new Set([
   'KAFKA_INVALID_PRODUCER_EPOCH',
   'KAFKA_PRODUCER_FENCED',
@@ -63,6 +72,7 @@ export async function openProducer(
   )
   const identity = { transactionalId, producerId, producerEpoch }
   const sequences = new Map<string, number>()
+  let requestBytes = REQUEST_BYTES
 
   /** Tells a fenced producer. */
   async function told<T>(work: Promise<T>): Promise<T> {
@@ -76,12 +86,12 @@ export async function openProducer(
       )
     }
   }
-  /** One request for each leader, with the next records for each of its partitions: one in flight per partition. */
+  /** One request for each leader, with the next records for each of its partitions: one in flight per partition. What is too large for the topic is left out. */
   async function sendRound(round: readonly PartitionRecords[]): Promise<Map<string, bigint>> {
     const offsets = new Map<string, bigint>()
-    const byLeader = Map.groupBy(round, ({ leader }) => leader)
-    await Promise.all(
-      Array.from(byLeader, async ([leader, batches]) => {
+    const requests = Array.from(
+      Map.groupBy(round, ({ leader }) => leader),
+      async ([leader, batches]) => {
         const broker = await connection.broker(leader)
         const request = produceRequest({
           transactionalId: transactionalId ?? null,
@@ -91,15 +101,15 @@ export async function openProducer(
           partitions: batches.map((batch) => ({ ...batch, sequence: sequences.get(nameOf(batch)) ?? 0 })),
         })
         for (const { errorCode, message, baseOffset, ...place } of await broker.send(request)) {
-          if (errorCode !== 0) throw replyError(where, errorCode, message)
-          offsets.set(nameOf(place), baseOffset)
+          const error = errorCode === 0 ? undefined : replyError(where, errorCode, message)
+          const alone = round.find((batch) => nameOf(batch) === nameOf(place))?.records.length === 1
+          if (error === undefined) offsets.set(nameOf(place), baseOffset)
+          else if (alone || !tooLarge.has(error.code)) throw error
         }
-      }),
+      },
     )
-    for (const batch of round) {
-      const next = (sequences.get(nameOf(batch)) ?? 0) + batch.records.length
-      sequences.set(nameOf(batch), next > 0x7fff_ffff ? next - 0x8000_0000 : next)
-    }
+    // All of them: one that is still under way when the transaction is aborted would begin another.
+    for (const outcome of await Promise.allSettled(requests)) if (outcome.status === 'rejected') throw outcome.reason
     return offsets
   }
 
@@ -113,19 +123,33 @@ export async function openProducer(
           partitions: ofTopic.map(({ partition }) => partition),
         }),
       )
-      await told(whileBusy(() => coordinator.call((broker) => broker.addPartitionsToTxn({ ...identity, topics }))))
+      const add = (some: typeof topics): Promise<unknown> =>
+        told(whileBusy(() => coordinator.call((broker) => broker.addPartitionsToTxn({ ...identity, topics: some }))))
+      try {
+        await add(topics)
+      } catch (error) {
+        if (codeOf(error) !== 'KAFKA_OPERATION_NOT_ATTEMPTED') throw error
+        for (const topic of topics) await add([topic]) // it is said of those that are not to blame
+      }
     },
     send: async (batches) => {
-      const left = batches.map((batch) => ({ batch, parts: split(batch.records) }))
-      const first = new Map<string, bigint>()
-      for (let round = 0; left.some(({ parts }) => parts.length > round); round++) {
-        const now = left.flatMap(({ batch, parts }) => {
-          const records = parts[round]
-          return records === undefined ? [] : [{ ...batch, records }]
-        })
-        for (const [name, offset] of await told(sendRound(now))) if (!first.has(name)) first.set(name, offset)
+      const places = batches.map((batch) => ({ batch, name: nameOf(batch), done: 0, first: -1n, end: -1n }))
+      for (;;) {
+        const next = places.filter(({ batch, done }) => done < batch.records.length)
+        if (next.length === 0) return places.map(({ first, end }) => ({ first, end }))
+        const round = next.map(({ batch, done }) => ({ ...batch, records: upTo(requestBytes, batch.records, done) }))
+        const offsets = await told(sendRound(round))
+        for (const [i, place] of next.entries()) {
+          const offset = offsets.get(place.name)
+          const { length } = round[i]?.records ?? []
+          if (offset === undefined) continue
+          if (place.done === 0) place.first = offset
+          place.done += length
+          place.end = offset + BigInt(length)
+          sequences.set(place.name, sequenceAfter(sequences.get(place.name) ?? 0, length))
+        }
+        if (offsets.size < round.length) requestBytes /= 2
       }
-      return batches.map((batch) => first.get(nameOf(batch)) ?? -1n)
     },
     end: async (outcome) => {
       if (transactionalId === undefined) return
@@ -158,20 +182,19 @@ async function whileBusy<T>(ask: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Records in groups that one request can take. A record that is larger goes alone: whether the broker takes it is up to the topic. */
-function split(records: readonly NewRecord[]): NewRecord[][] {
-  const parts: NewRecord[][] = []
-  let bytes = Number.POSITIVE_INFINITY
-  for (const record of records) {
-    const size = sizeOfRecord(record)
-    if (bytes + size > REQUEST_BYTES) {
-      parts.push([])
-      bytes = 0
-    }
-    parts.at(-1)?.push(record)
-    bytes += size
+/** Of the records from `start` on those that one request can take. One that is larger goes alone: whether the broker takes it is up to the topic. */
+function upTo(maxBytes: number, records: readonly NewRecord[], start: number): readonly NewRecord[] {
+  let end = start
+  for (let bytes = 0; end < records.length; end++) {
+    bytes += sizeOfRecord(records[end] as NewRecord)
+    if (bytes > maxBytes && end > start) break
   }
-  return parts
+  return records.slice(start, end)
+}
+
+function sequenceAfter(sequence: number, records: number): number {
+  const next = sequence + records
+  return next > 0x7fff_ffff ? next - 0x8000_0000 : next
 }
 
 function nameOf({ topic, partition }: { topic: string; partition: number }): string {

@@ -7,13 +7,14 @@ import { encodeRecord } from './codec.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
-import { openProducer, type PartitionRecords } from './kafka-producer.ts'
+import { type Appended, openProducer, type PartitionRecords } from './kafka-producer.ts'
 import { type PartitionBounds, type PartitionLog, partitionOf } from './partition-log.ts'
 import { partitionOfKey } from './partition-of-key.ts'
 import type { NewRecord } from './protocol/new-record-batch.ts'
-import { sourceIdsBetween } from './read-tail.ts'
-import { type Ends, formatCheckpoint, formatMark, parseMark } from './route-checkpoint.ts'
-import { resume } from './route-tail.ts'
+import { eventsBetween, mayStandAt } from './read-tail.ts'
+import { type Between, formatCheckpoint, formatMark, parseMark } from './route-checkpoint.ts'
+import { type Resumption, resume } from './route-tail.ts'
+import { type FoundEvent, skippedEvents } from './skipped-events.ts'
 
 /** Options of `kafkaSink`. */
 export interface KafkaSinkOptions {
@@ -76,16 +77,24 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
       await topicOnceThere(connection, topic)
     },
     open: async ({ route, source, saved, signal }) => {
-      const connection = await connectKafka(kafka, { log, topic, signal })
+      // The signal is for the opening: an append under way is not cut off, as its transaction would hold readers up.
+      const ended = new AbortController()
+      const onAbort = (): void => ended.abort(signal?.reason)
+      if (signal?.aborted) onAbort()
+      signal?.addEventListener('abort', onAbort, { once: true })
+      let connection: KafkaConnection | undefined
       try {
+        connection = await connectKafka(kafka, { log, topic, signal: ended.signal })
         const opening = openWriter(connection, {
           ...{ log, topic, checkpointTopic, partitions, maxRefill, route, source, saved },
           once: delivery === 'once',
         })
-        return await untilAborted(opening, signal)
+        return await untilAborted(opening, ended.signal)
       } catch (error) {
-        await connection[Symbol.asyncDispose]()
+        await connection?.[Symbol.asyncDispose]()
         throw error
+      } finally {
+        signal?.removeEventListener('abort', onAbort)
       }
     },
   }
@@ -112,6 +121,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const topicId = metadata.id.toString('base64url')
   const leaders = new Map(metadata.partitions.map(({ partition, leader }) => [partition, leader]))
   const checkpoints = await openCheckpoints(connection, { log, topic: checkpointTopic })
+  const checkpointPartition = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
 
   // Fences first: what an older writer has begun is aborted before anything is read.
   const producer = await openProducer(connection, {
@@ -127,36 +137,49 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       await Promise.all(Array.from(wanted, async (p) => [p, await (tails.get(p) as PartitionLog).bounds()] as const)),
     )
 
-  async function idsBetween(from: Ends, to: Ends): Promise<Set<string>> {
-    const ids = new Set<string>()
+  async function foundBetween({ from, to }: Between): Promise<FoundEvent[]> {
+    const found: FoundEvent[] = []
     for (const [partition, tail] of tails) {
-      const range = { from: from.get(partition) ?? 0n, to: to.get(partition) ?? 0n, source }
-      for (const id of await sourceIdsBetween(log, tail, range)) ids.add(id)
-      if (ids.size <= maxRefill) continue
+      const range = { partition, from: from.get(partition) ?? 0n, to: to.get(partition) ?? 0n, source }
+      for (const event of await eventsBetween(log, tail, range)) found.push(event)
+      if (found.length <= maxRefill) continue
       throw new ReflexError(
         'SINK_LOST_TOO_MUCH',
         `${where}: events were lost, and more than ${maxRefill} that follow them are in the topic already: to find those that are not, give the sink a larger maxRefill`,
         { retriable: false },
       )
     }
-    return ids
+    return found
   }
-  const resumption = await resume(
-    where,
-    { topicId, bounds: await boundsNow(tails.keys()), history: checkpoints.history(where, key), saved: mark },
-    { source, atomic: once, partitions: options.partitions, maxRefill, idsBetween },
-  )
+  const look = async (): Promise<Resumption> =>
+    resume(
+      where,
+      { topicId, bounds: await boundsNow(tails.keys()), history: checkpoints.history(where, key), saved: mark },
+      {
+        ...{ source, atomic: once, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
+        mayStandAt: ({ partition, ...event }, to) =>
+          mayStandAt(log, tails.get(partition) as PartitionLog, { ...event, to, source }),
+      },
+    )
+  let resumption = await look()
+  if (once && !resumption.certain) {
+    // Records that have lost the end of their transaction: the end of our next one would be theirs.
+    await producer.begin([...Array.from(tails.keys(), (partition) => ({ topic, partition })), checkpointPartition])
+    await producer.end('abort')
+    resumption = await look()
+  }
 
   let { count } = resumption
   let cursor = resumption.resumeFrom
   const ends = new Map(resumption.ends)
-  const skip = new Set(resumption.skip)
+  const last = new Map(resumption.last)
+  const skipped = skippedEvents(resumption.found, resumption.between)
   let failure: { readonly error: unknown } | undefined
 
   /** The destination is there, has kept its tail, and still has this writer. */
   async function checkTail(): Promise<void> {
     const { id } = await connection.topic(topic)
-    for (const [partition, { high }] of await boundsNow(ends.keys())) checkEnd(partition, high)
+    for (const [partition, { high }] of await boundsNow(last.keys())) checkEnd(partition, high)
     if (!id.equals(metadata.id)) throw changed('the topic was made anew')
     await producer.checkFenced()
   }
@@ -176,23 +199,22 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       await checkTail()
       return formatMark({ count, topicId })
     }
-    const fresh = skip.size === 0 ? events : events.filter((event) => !skip.delete(event.id))
-    const batches = batchesOf(fresh, { topic, source, leaders })
-    const checkpoint = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
-    await producer.begin([...batches, checkpoint])
+    const batches = batchesOf(skipped.without(events), { topic, source, leaders })
+    await producer.begin([...batches, checkpointPartition])
     try {
-      const offsets = await producer.send(batches)
-      for (const [i, { partition, records }] of batches.entries()) {
-        const offset = offsets[i] as bigint
-        checkEnd(partition, offset)
-        ends.set(partition, offset + BigInt(records.length))
+      const sent = await producer.send(batches)
+      for (const [i, { partition, lastId }] of batches.entries()) {
+        const { first, end } = sent[i] as Appended
+        checkEnd(partition, first)
+        ends.set(partition, end)
+        last.set(partition, lastId)
       }
       count += BigInt(events.length)
+      const skip = skipped.left()
       const value = formatCheckpoint({
-        ...{ cursor: next, source, count, topicId, partitions: leaders.size, ends },
-        skip: skip.size === 0 ? undefined : resumption.between,
+        ...{ cursor: next, source, count, topicId, partitions: leaders.size, ends, last, skip },
       })
-      await producer.send([{ ...checkpoint, records: [{ key, value: Buffer.from(value), headers: [] }] }])
+      await producer.send([{ ...checkpointPartition, records: [{ key, value: Buffer.from(value), headers: [] }] }])
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
       if (!(error instanceof FencedError)) await producer.end('abort').catch(() => {})
@@ -223,17 +245,21 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
 function batchesOf(
   events: readonly Event[],
   { topic, source, leaders }: { topic: string; source: string; leaders: ReadonlyMap<number, number> },
-): PartitionRecords[] {
-  const records = new Map<number, NewRecord[]>()
+): (PartitionRecords & { readonly lastId: string })[] {
+  const batches = new Map<number, { readonly records: NewRecord[]; lastId: string }>()
   for (const event of events) {
     const record = encodeRecord(event, source)
     const partition = partitionOfKey(record.key, leaders.size)
-    const there = records.get(partition)
-    if (there === undefined) records.set(partition, [record])
-    else there.push(record)
+    const batch = batches.get(partition)
+    if (batch === undefined) {
+      batches.set(partition, { records: [record], lastId: event.id })
+      continue
+    }
+    batch.records.push(record)
+    batch.lastId = event.id
   }
-  return Array.from(records, ([partition, records]) => ({
-    ...{ topic, partition, records },
+  return Array.from(batches, ([partition, { records, lastId }]) => ({
+    ...{ topic, partition, records, lastId },
     leader: leaders.get(partition) as number,
   }))
 }

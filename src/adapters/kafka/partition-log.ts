@@ -1,8 +1,10 @@
+import { systemClock } from '../../core/clock.ts'
 import { CursorAheadError, CursorTrimmedError, ReflexError } from '../../core/errors.ts'
 import type { KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaBroker, type KafkaConnection } from './kafka-connection.ts'
 import { replyError } from './kafka-error.ts'
 import { type Fetched, fetchRequest, type Isolation, isolationLevels } from './protocol/fetch.ts'
+import type { KafkaRequest } from './protocol/request.ts'
 
 /** One partition of a topic, as far as it is read: what `partitionBatches` needs of a log. Offsets are positions: of the next record. */
 export interface PartitionLog extends AsyncDisposable {
@@ -31,6 +33,7 @@ const EARLIEST = -2
 const LATEST = -1
 /** So long the broker waits for data (KIP-227's fetch.max.wait.ms, whose default it is). */
 const MAX_WAIT_MS = 500
+const SIGN_OF_LIFE_MS = 1000
 
 const NOT_LEADER = new Set([6, 74, 75])
 const OUT_OF_RANGE = 1
@@ -60,7 +63,7 @@ export async function openPartition(kafka: KafkaClient, options: PartitionOption
 /** A partition that is read over a connection which its owner closes: closing it does that too. */
 export async function partitionOf(
   connection: KafkaConnection,
-  { log, topic, partition, isolation = 'committed' }: PartitionOptions,
+  { log, topic, partition, isolation = 'committed', signal }: PartitionOptions,
 ): Promise<PartitionLog> {
   const { id, partitions } = await connection.topic(topic)
   const place = partitions.find((each) => each.partition === partition)
@@ -83,6 +86,23 @@ export async function partitionOf(
     )
     return BigInt(responses[0]?.partitions[0]?.offset ?? -1)
   }
+  const closing = new AbortController()
+  /** Waits, and sees every second that the broker is still there. */
+  const rest = async (ms: number): Promise<void> => {
+    const until = signal === undefined ? closing.signal : AbortSignal.any([closing.signal, signal])
+    for (let left = ms; left > 0; left -= SIGN_OF_LIFE_MS) {
+      await systemClock.sleep(Math.min(left, SIGN_OF_LIFE_MS), until)
+      await offset(LATEST)
+    }
+  }
+  /** A broker that holds a client back to its quota replies with nothing, and does not read that connection for so long (KIP-219). */
+  const ask = async (request: KafkaRequest<Fetched>): Promise<Fetched> => {
+    for (;;) {
+      const fetched = await leader.send(request, { forData: true })
+      if (fetched.throttleMs === 0 || fetched.batches.length > 0 || fetched.errorCode !== 0) return fetched
+      await rest(fetched.throttleMs)
+    }
+  }
   const topicId = id.toString('base64url')
   return {
     topicId,
@@ -101,7 +121,7 @@ export async function partitionOf(
         maxWaitMs: MAX_WAIT_MS,
         isolation,
       })
-      const fetched = await leader.send(request, { forData: true })
+      const fetched = await ask(request)
       if (fetched.errorCode === 0 || fetched.errorCode === OUT_OF_RANGE) return fetched
       if (UNKNOWN_ID.has(fetched.errorCode)) {
         const now = await connection.topic(topic)
@@ -114,7 +134,10 @@ export async function partitionOf(
         )
       throw replyError(log, fetched.errorCode)
     },
-    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => {
+      closing.abort()
+      return connection[Symbol.asyncDispose]()
+    },
   }
 }
 

@@ -5,6 +5,12 @@ import type { Checkpoint, Mark } from '../../core/sink.ts'
 /** Positions of partitions, by their numbers: of the next record. */
 export type Ends = ReadonlyMap<number, bigint>
 
+/** From where to where in each partition. */
+export interface Between {
+  readonly from: Ends
+  readonly to: Ends
+}
+
 /** How far a route has got: a record of the checkpoint topic, written with the events it tells of. */
 export interface RouteCheckpoint {
   /** The source's cursor. */
@@ -17,24 +23,35 @@ export interface RouteCheckpoint {
   readonly topicId: string
   /** How many partitions the topic had: by it the partition of a key is chosen. */
   readonly partitions: number
-  /** The end of each partition that the route has written to, after its last record there. */
+  /** Of each partition, the end of the route's last record there; where it has none, from where on its first can come. */
   readonly ends: Ends
+  /** Of each partition that the route has written to, the source id of that last record: it must still stand before the end. */
+  readonly last: ReadonlyMap<number, string>
   /** Between these positions are events that follow the cursor: they are not to be appended again. */
-  readonly skip?: { readonly from: Ends; readonly to: Ends } | undefined
+  readonly skip?: Between | undefined
+}
+
+/** A checkpoint record that was read. */
+export interface StoredCheckpoint extends RouteCheckpoint {
+  /** Whether it was written under the present leader of its partition: then no record that followed it can have been lost. */
+  readonly sinceElection: boolean
 }
 
 /** The value of a checkpoint record, as JSON. */
-export function formatCheckpoint({ count, ends, skip, ...rest }: RouteCheckpoint): string {
+export function formatCheckpoint({ count, ends, last, skip, ...rest }: RouteCheckpoint): string {
   const between = skip && { skip: { from: object(skip.from), to: object(skip.to) } }
-  return JSON.stringify({ ...rest, count: String(count), ends: object(ends), ...between })
+  return JSON.stringify({ ...rest, count: String(count), ends: object(ends), last: object(last), ...between })
 }
 
 /** What `formatCheckpoint` made; `where` names the route in errors. */
 export function parseCheckpoint(where: string, text: string): RouteCheckpoint {
   try {
-    const { cursor, source, count, topicId, partitions, ends, skip } = JSON.parse(text)
-    const between = skip && { skip: { from: map(skip.from), to: map(skip.to) } }
-    return { cursor, source, count: BigInt(count), topicId, partitions, ends: map(ends), ...between }
+    const { cursor, source, count, topicId, partitions, ends, last, skip } = JSON.parse(text)
+    const between = skip && { skip: { from: positions(skip.from), to: positions(skip.to) } }
+    return {
+      ...{ cursor, source, count: BigInt(count), topicId, partitions, ends: positions(ends), ...between },
+      last: byPartition(last, String),
+    }
   } catch (cause) {
     throw new ReflexError(
       'SINK_CHECKPOINT_INVALID',
@@ -62,10 +79,14 @@ export function parseMark(where: string, { mark }: Checkpoint): RouteMark {
   throw new CursorInvalidError(`the mark of ${where}`, { cursor: mark, expected: '<count>/<topic id>' })
 }
 
-function object(ends: Ends): Record<string, string> {
-  return Object.fromEntries(Array.from(ends, ([partition, end]) => [partition, String(end)]))
+function object(values: ReadonlyMap<number, bigint | string>): Record<string, string> {
+  return Object.fromEntries(Array.from(values, ([partition, value]) => [partition, String(value)]))
 }
 
-function map(ends: Readonly<Record<string, string>>): Ends {
-  return new Map(Object.entries(ends).map(([partition, end]) => [Number(partition), BigInt(end)]))
+function positions(values: Readonly<Record<string, string>>): Ends {
+  return byPartition(values, BigInt)
+}
+
+function byPartition<T>(values: Readonly<Record<string, string>>, parse: (text: string) => T): ReadonlyMap<number, T> {
+  return new Map(Object.entries(values).map(([partition, value]) => [Number(partition), parse(value)]))
 }

@@ -1,7 +1,8 @@
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
 import type { PartitionBounds } from './partition-log.ts'
-import type { Ends, RouteCheckpoint, RouteMark } from './route-checkpoint.ts'
+import type { Between, Ends, RouteCheckpoint, RouteMark, StoredCheckpoint } from './route-checkpoint.ts'
+import type { FoundEvent } from './skipped-events.ts'
 
 /** What is found on opening. */
 export interface RouteTail {
@@ -9,7 +10,7 @@ export interface RouteTail {
   /** Where each partition of the topic begins and ends. */
   readonly bounds: ReadonlyMap<number, PartitionBounds>
   /** The route's checkpoint records, the newest first, as far back as they are there. */
-  readonly history: AsyncIterable<RouteCheckpoint>
+  readonly history: AsyncIterable<StoredCheckpoint>
   /** What the bridge has saved. */
   readonly saved: (RouteMark & { readonly cursor: Cursor }) | undefined
 }
@@ -19,12 +20,16 @@ export interface Resumption {
   readonly resumeFrom: Cursor
   /** How many events of the route have been appended and not been lost. */
   readonly count: bigint
-  /** The ends of the partitions that the route has written to. */
+  /** Of each partition the end of the route's last record, or from where on there can be one. */
   readonly ends: Ends
+  /** The source ids of those last records. */
+  readonly last: ReadonlyMap<number, string>
   /** Events that are there already: not to be appended again. */
-  readonly skip: ReadonlySet<string>
-  /** Where those of `skip` stand. */
-  readonly between: { readonly from: Ends; readonly to: Ends } | undefined
+  readonly found: readonly FoundEvent[]
+  /** Between which positions they stand. */
+  readonly between: Between | undefined
+  /** Whether nothing can have been lost. If something can, also the end of a transaction may be, which the route's next one would end too. */
+  readonly certain: boolean
   readonly repair: string | undefined
 }
 
@@ -38,61 +43,70 @@ export interface ResumeOptions {
   readonly partitions: number | undefined
   /** At most so many lost events are refilled, and so many ids are skipped. */
   readonly maxRefill: number
-  /** The ids of the source's events between two positions of each partition; throws if there are more than `maxRefill`. */
-  idsBetween(from: Ends, to: Ends): Promise<ReadonlySet<string>>
+  /** The source's events between two positions of each partition, in the order of each; throws if there are more than `maxRefill`. */
+  eventsBetween(between: Between): Promise<readonly FoundEvent[]>
+  /** Whether the source's event `id` may stand at an offset between the bounds of its partition, which ends at `to`. */
+  mayStandAt(event: FoundEvent, to: bigint): Promise<boolean>
 }
 
 /**
  * Holds the topic against the checkpoints. The newest checkpoint whose events are all still there is where to go on: what was
  * appended after it is looked up by its source ids, partition by partition, and exactly that is not appended again. Mostly that
- * is the newest one, and nothing is after it. A partition that ends before a checkpoint says has lost its tail; one that begins
- * later has been trimmed, which is retention.
+ * is the newest one, and nothing is after it. A partition that ends before a checkpoint says, or where something else stands
+ * there, has lost its tail; one that begins later has been trimmed, which is retention.
  */
 export async function resume(where: string, tail: RouteTail, options: ResumeOptions): Promise<Resumption> {
   const { topicId, bounds, history, saved } = tail
-  const { source, atomic, maxRefill, idsBetween } = options
+  const { source, atomic, maxRefill, eventsBetween } = options
   const highs: Ends = new Map(Array.from(bounds, ([partition, { high }]) => [partition, high]))
   const lows: Ends = new Map(Array.from(bounds, ([partition, { low }]) => [partition, low]))
-  let newest: RouteCheckpoint | undefined
-  let intact: RouteCheckpoint | undefined
+  let newest: StoredCheckpoint | undefined
+  let intact: StoredCheckpoint | undefined
   for await (const checkpoint of history) {
     if (newest === undefined) {
       check(checkpoint)
       newest = checkpoint
     }
-    if (isIntact(checkpoint)) intact = checkpoint
+    if (await isIntact(checkpoint)) intact = checkpoint
     if (intact !== undefined || newest.count - checkpoint.count > BigInt(maxRefill)) break
   }
   const known = newest === undefined || (saved !== undefined && saved.count > newest.count) ? saved : newest
   if (known === undefined)
-    return { resumeFrom: '', count: 0n, ends: new Map(), skip: new Set(), between: undefined, repair: undefined }
+    return {
+      ...{ resumeFrom: '', count: 0n, ...endsWith([]), found: [], between: undefined },
+      ...{ certain: true, repair: undefined },
+    }
 
   if (intact !== undefined) {
-    const { cursor, count, ends } = intact
-    const clean = intact === newest && known.count === count
-    const between = clean && atomic ? intact.skip : { from: earlier(ends, intact.skip?.from), to: highs }
-    const skip = between === undefined ? new Set<string>() : await idsBetween(between.from, between.to)
-    const here = { resumeFrom: cursor, count, ends: clean ? ends : highs, skip, between }
-    if (clean) return { ...here, repair: undefined }
-    return refill(
-      known.count - count - BigInt(skip.size),
-      `what followed event ${count} of the route is not all there`,
-      here,
-    )
+    const { cursor, count, ends, skip } = intact
+    const whole = intact === newest && known.count === count
+    const trusted = whole && atomic && intact.sinceElection
+    const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs })
+    const between = behind.length > 0 ? { from: earlier(ends, skip?.from), to: highs } : skip && within(skip)
+    const found = skip === undefined || between === undefined ? behind : await eventsBetween(between)
+    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between, certain: trusted }
+    if (!whole) return refill(known.count - count, `what followed event ${count} of the route is not all there`, here)
+    const repair = `its newest checkpoint records are lost: ${behind.length} events that they told of are there, and are not appended again`
+    return { ...here, repair: atomic && behind.length > 0 ? repair : undefined }
   }
-  const skip = await idsBetween(lows, highs)
-  const there = { count: 0n, ends: highs, skip, between: { from: lows, to: highs } }
-  if (newest === undefined && known.topicId === topicId) {
+  const between = { from: lows, to: highs }
+  const found = await eventsBetween(between)
+  const there = { count: 0n, ...endsWith(found), found, between, certain: false }
+  const isTrimmed = [...lows.values()].some((low) => low > 0n)
+  if (newest === undefined && known.topicId === topicId && isTrimmed) {
     return {
       ...there,
       resumeFrom: saved?.cursor ?? '',
       count: known.count,
-      repair: `its checkpoint record is gone: going on from the saved checkpoint, without what is in the topic already`,
+      repair: 'its checkpoint record is gone: going on from the saved checkpoint, without what is in the topic already',
     }
   }
-  const what = known.topicId === topicId ? 'its partitions have lost their tails' : 'the topic was deleted or made anew'
-  return refill(known.count - BigInt(skip.size), what, { ...there, resumeFrom: '' })
+  return refill(known.count, whatIsLost(known), { ...there, resumeFrom: '' })
 
+  function whatIsLost(known: RouteMark): string {
+    if (known.topicId !== topicId) return 'the topic was deleted or made anew'
+    return newest === undefined ? 'its checkpoint record is gone' : 'its partitions have lost their tails'
+  }
   function check(found: RouteCheckpoint): void {
     if (found.source !== source) {
       throw new OptionError(
@@ -107,27 +121,56 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
       { retriable: false },
     )
   }
-  function isIntact(checkpoint: RouteCheckpoint): boolean {
+  async function isIntact(checkpoint: RouteCheckpoint): Promise<boolean> {
     if (checkpoint.topicId !== topicId) return false
-    for (const [partition, end] of checkpoint.ends) if (end > (bounds.get(partition)?.high ?? 0n)) return false
-    return true
+    const asked: (() => Promise<boolean>)[] = []
+    for (const [partition, id] of checkpoint.last) {
+      const { low, high } = bounds.get(partition) ?? { low: 0n, high: 0n }
+      const end = checkpoint.ends.get(partition) ?? 0n
+      if (end > high) return false
+      if (end > low) asked.push(() => options.mayStandAt({ id, partition, offset: end - 1n }, high))
+    }
+    return (await Promise.all(asked.map((ask) => ask()))).every(Boolean)
   }
-  /** Of each partition the earlier position; one that the route has not written to is looked at from its beginning. */
+  /** Of each partition the earlier position, as far as it is there; one that was not there yet is looked at from its beginning. */
   function earlier(ends: Ends, other: Ends | undefined): Ends {
     return new Map(
-      Array.from(bounds, ([partition, { low }]) => {
+      Array.from(bounds, ([partition, { low, high }]) => {
         let from = ends.get(partition) ?? low
         const before = other?.get(partition) ?? from
         if (before < from) from = before
-        if (from < low) from = low
-        return [partition, from]
+        return [partition, clamp(from, low, high)]
       }),
     )
   }
-  function refill(lost: bigint, how: string, from: Omit<Resumption, 'repair'>): Resumption {
+  function within({ from, to }: Between): Between {
+    const clamped = (ends: Ends): Ends =>
+      new Map(
+        Array.from(ends, ([partition, end]) => {
+          const { low, high } = bounds.get(partition) ?? { low: 0n, high: 0n }
+          return [partition, clamp(end, low, high)]
+        }),
+      )
+    return { from: clamped(from), to: clamped(to) }
+  }
+  /** The ends after a checkpoint and what was found behind it. Where the route has no record, there is none before the high watermark. */
+  function endsWith(behind: readonly FoundEvent[], before?: RouteCheckpoint): Pick<Resumption, 'ends' | 'last'> {
+    const last = new Map(before?.last)
+    const ends = new Map(highs)
+    for (const partition of last.keys()) ends.set(partition, before?.ends.get(partition) ?? 0n)
+    for (const { id, partition, offset } of behind) {
+      if (last.has(partition) && offset < (ends.get(partition) ?? 0n)) continue
+      ends.set(partition, offset + 1n)
+      last.set(partition, id)
+    }
+    return { ends, last }
+  }
+  function refill(appended: bigint, how: string, from: Omit<Resumption, 'repair'>): Resumption {
+    const there = new Set(from.found.map(({ id }) => id)).size
+    const lost = appended - BigInt(there)
     const first = from.resumeFrom === '' ? 'the earliest event on' : `after event ${from.resumeFrom}`
     const missing = lost < 0n ? 0n : lost
-    const found = from.skip.size === 0 ? '' : `; ${from.skip.size} events that are there are not appended again`
+    const found = there === 0 ? '' : `; ${there} events that are there are not appended again`
     if (missing <= BigInt(maxRefill))
       return { ...from, repair: `${how}: refilling ${missing} events, from the source ${first}${found}` }
     throw new ReflexError(
@@ -137,4 +180,9 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
       { retriable: false },
     )
   }
+}
+
+function clamp(position: bigint, low: bigint, high: bigint): bigint {
+  if (position < low) return low
+  return position < high ? position : high
 }

@@ -17,6 +17,8 @@ export interface PartitionMetadata {
   readonly partition: number
   /** The node id of its leader; -1 if it has none. */
   readonly leader: number
+  /** It rises with each election: without one, nothing that was acknowledged is lost. */
+  readonly leaderEpoch: number
 }
 
 const version = { apiKey: 3, apiVersion: 12 } as const
@@ -60,8 +62,8 @@ function decode(reply: Buffer): TopicMetadata {
         errorCode: from.int16(),
         partition: from.int32(),
         leader: from.int32(),
+        leaderEpoch: from.int32(),
       }
-      from.int32() // leader_epoch
       for (let nodes = 0; nodes < 3; nodes++) from.compactArray(() => from.int32()) // replicas, isr, offline
       from.tags()
       return partition

@@ -123,7 +123,7 @@ function* readRecords(batch: Buffer, attributes: number, baseOffset: bigint): Ge
       at += size
       headers.push([name, blob()])
     }
-    if (at !== end)
+    if (at !== end || end > bytes.length)
       throw new RangeError(
         `record ${i} of the batch at offset ${baseOffset} is ${length} bytes long, but was read to another end`,
       )
