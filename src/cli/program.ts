@@ -28,6 +28,7 @@ export async function runProgram(args: readonly string[]): Promise<void> {
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).runCommand(),
   tail: async () => (await import('./tail.ts')).tailCommand(),
+  verify: async () => (await import('./verify.ts')).verifyCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),
 }
 
@@ -49,6 +50,7 @@ Examples:
   $ reflex-bridge demo
   $ reflex-bridge run bridge.yaml
   $ reflex-bridge tail 'redis://127.0.0.1:6379?key=orders'
+  $ reflex-bridge verify ./my-adapter.ts
 
 Exit codes: 0 done or stopped, 1 failed, 2 wrong input.`,
     )

@@ -124,6 +124,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     let passed = 0
     let published = 0
     let untilLook = 1
+    let skipsUntilLook = STRIDE
     const publish = (): void => {
       if (done === published) return
       const last = events[done - 1] as Event
@@ -141,6 +142,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
           publish()
           await holdBack(event, receivedAt)
         }
+        let isSkipped = false
         try {
           if (
             (types === undefined || types.includes(event.type)) &&
@@ -152,15 +154,21 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
               await work
               untilLook = 1 // beside an await, a look at the clock costs nothing
             }
-          } else passed++
+          } else {
+            isSkipped = true
+            passed++
+          }
         } catch (error) {
           if (ended || consumer.recover === undefined) throw error
           await consumer.recover(error, event, context)
         }
         done++
-        if (--untilLook > 0) continue
+        if ((isSkipped ? --skipsUntilLook : --untilLook) > 0) continue
         const now = clock.now()
-        untilLook = isPast(now - lookedAt, 1) ? 1 : STRIDE
+        // What is skipped says nothing about how long the handler takes.
+        if (isPast(now - lookedAt, 1)) untilLook = 1
+        else if (!isSkipped) untilLook = STRIDE
+        skipsUntilLook = STRIDE
         lookedAt = now
         if (!isPast(now - savedAt, SAVE_EVERY_MS) && !isPast(now - yieldedAt, YIELD_EVERY_MS)) continue
         publish()
@@ -186,9 +194,10 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
 
   async function holdBack(event: Event, receivedAt: number): Promise<void> {
     const now = clock.now()
-    const wait = Math.min(event.timestamp, receivedAt) + delayMs - now
+    // The clock may have been set back since the batch was received: no event waits for longer than it is to be delayed.
+    const wait = Math.min(Math.min(event.timestamp, receivedAt) + delayMs - now, delayMs)
     if (wait <= 0) return
-    if (now + wait - savedAt >= SAVE_EVERY_MS) await save()
+    if (isPast(now + wait - savedAt, SAVE_EVERY_MS)) await save()
     await clock.sleep(wait, ending.signal)
   }
 

@@ -1,16 +1,31 @@
 import { type Clock, systemClock } from '../core/clock.ts'
-import { CursorAheadError, CursorInvalidError, CursorTrimmedError, OptionError } from '../core/errors.ts'
+import {
+  CursorAheadError,
+  CursorInvalidError,
+  CursorTrimmedError,
+  type DecodeError,
+  OptionError,
+} from '../core/errors.ts'
 import type { Batch, Cursor, Event } from '../core/event.ts'
 import { checkStreamOptions, type EventStream, eventStream, type StreamOptions } from '../core/stream.ts'
 import type { Wakeups } from './wakeups.ts'
+
+/** A row that is no event. */
+export interface UndecodableRow {
+  readonly id: string
+  readonly error: DecodeError
+}
+
+/** What stands in an event table. */
+export type TableRow = Event | UndecodableRow
 
 /** One connection's view of an event table. Every call reads in a snapshot of its own. */
 export interface TableReader extends AsyncDisposable {
   /**
    * The first `limit` rows with `id >= from`, in the order of their ids. May end earlier where the payloads exceed
-   * `maxBytes`, but not before the second row.
+   * `maxBytes`, but not before the second row; and ends with a row that is no event.
    */
-  page(from: bigint, limit: number, maxBytes: number): Promise<readonly Event[]>
+  page(from: bigint, limit: number, maxBytes: number): Promise<readonly TableRow[]>
   /** The newest id; 0 if there is no row. */
   newest(): Promise<bigint>
   /**
@@ -62,7 +77,7 @@ export async function tableStream(
   const ended = signal === undefined ? closed.signal : AbortSignal.any([signal, closed.signal])
   const table = await connect(ended)
 
-  const prove = async (first: Event | undefined): Promise<void> => {
+  const prove = async (first: TableRow | undefined): Promise<void> => {
     if (position === 0n || first?.id === String(position)) return
     const newest = await table.newest()
     const cursor = String(position)
@@ -97,13 +112,16 @@ export async function tableStream(
       const rows = rowsAfter(page, position, end)
       const count = countBeforeGap(rows, position, decided)
       if (count > 0) {
-        const passed = count === rows.length ? rows : rows.slice(0, count)
-        position = idOf(passed, count - 1)
+        const passed = eventsIn(rows, count)
+        position = idOf(passed, passed.length - 1)
         const events = types === undefined ? passed : passed.filter(({ type }) => types.includes(type))
         yield { events, cursor: String(position) }
         // The next page is as large as rows of this size allow.
         const bytes = passed.reduce((sum, { metadata }) => sum + (metadata?.length ?? 0), 0)
-        limit = Math.max(1, Math.min(batchSize, limit * 10, Math.floor((batchBytes * count) / Math.max(1, bytes))))
+        limit = Math.max(
+          1,
+          Math.min(batchSize, limit * 10, Math.floor((batchBytes * passed.length) / Math.max(1, bytes))),
+        )
       }
       if (count < rows.length) {
         const newest = await table.newest()
@@ -125,12 +143,20 @@ export async function tableStream(
   return eventStream(batches(), close, { signal })
 }
 
-function idOf(rows: readonly Event[], index: number): bigint {
-  return BigInt((rows[index] as Event).id)
+function idOf(rows: readonly TableRow[], index: number): bigint {
+  return BigInt((rows[index] as TableRow).id)
+}
+
+/** The first `count` rows, up to one that is no event; throws if that is the first. */
+function eventsIn(rows: readonly TableRow[], count: number): readonly Event[] {
+  const last = rows[count - 1] as TableRow
+  if (!('error' in last)) return (count === rows.length ? rows : rows.slice(0, count)) as readonly Event[]
+  if (count === 1) throw last.error
+  return rows.slice(0, count - 1) as Event[]
 }
 
 /** The rows after `position`, and not after `end`. */
-function rowsAfter(page: readonly Event[], position: bigint, end: bigint | undefined): readonly Event[] {
+function rowsAfter(page: readonly TableRow[], position: bigint, end: bigint | undefined): readonly TableRow[] {
   const from = page.length > 0 && idOf(page, 0) <= position ? 1 : 0
   let to = page.length
   if (end !== undefined) while (to > from && idOf(page, to - 1) > end) to--
@@ -138,7 +164,7 @@ function rowsAfter(page: readonly Event[], position: bigint, end: bigint | undef
 }
 
 /** How many of `rows` follow `position` without an id missing that is not decided yet. */
-function countBeforeGap(rows: readonly Event[], position: bigint, decided: bigint): number {
+function countBeforeGap(rows: readonly TableRow[], position: bigint, decided: bigint): number {
   if (rows.length === 0) return 0
   const last = idOf(rows, rows.length - 1)
   if (last <= decided || last - position === BigInt(rows.length)) return rows.length

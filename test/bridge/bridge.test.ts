@@ -12,8 +12,8 @@ import {
   type RunStage,
   supervise,
 } from '../../src/core/index.ts'
-import { errorOf, eventually, within } from '../suites/reader.ts'
-import { simulatedClock } from '../suites/simulated-clock.ts'
+import { errorOf, eventually, within } from '../tools/reader.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
 import { type Step, type TracedRoute, tracedRoute } from './traced-route.ts'
 
 const toHead = { toHead: true }

@@ -1,16 +1,15 @@
-import { connect } from 'node:net'
 import { connect as connectNats } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
-import { Kafka } from 'kafkajs'
 import { createPool } from 'mysql2/promise'
 import { jetstreamFailFast, jetstreamSink } from '../../src/adapters/jetstream/index.ts'
-import { kafkaFailFast, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
 import { redisFailFast, redisSink } from '../../src/adapters/redis/index.ts'
 import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import type { BridgeSpec } from '../../src/bridge/bridge.ts'
 import { disposeStack } from '../../src/core/index.ts'
 import type { Address } from '../../src/testing/servers/index.ts'
+import { kafkaAdapterClient } from '../subjects/kafka.ts'
 
 /** Where a log is, as it is told to another process. */
 export type SourceAt =
@@ -65,7 +64,7 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
         }
       }
       case 'kafka':
-        return { sink: kafkaSink(kafkaAt(sink), { topic: sink.topic }) }
+        return { sink: kafkaSink(kafkaAdapterClient(sink.brokers, sink.via), { topic: sink.topic }) }
       case 'redis':
         return { sink: redisSink(new Redis(sink.url, { ...redisFailFast }), { key: sink.key }) }
       case 'sqlite': {
@@ -79,12 +78,4 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
     spec: { name: 'route', ...openSource(), ...openSink() },
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   }
-}
-
-/** A broker tells clients its own address: `via` leads them elsewhere all the same. */
-function kafkaAt({ brokers, via }: SinkAt & { readonly kind: 'kafka' }): Kafka {
-  const socketFactory = via && {
-    socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ ...via }, onConnect),
-  }
-  return new Kafka({ brokers: [brokers], ...kafkaFailFast, ...socketFactory })
 }

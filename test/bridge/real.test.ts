@@ -15,9 +15,9 @@ import { type NewEvent, supervise, wireNames } from '../../src/core/index.ts'
 import { type Address, type Server, startServer, type TcpProxy, tcpProxy } from '../../src/testing/servers/index.ts'
 import { partitionsOf, topicAdmin } from '../kafka/fixture.ts'
 import { newDatabase } from '../mysql/database.ts'
-import { eventsIn } from '../redis/fixture.ts'
-import { newFile } from '../sqlite/folder.ts'
-import { eventually, reader, within } from '../suites/reader.ts'
+import { newFile } from '../sqlite/new-file.ts'
+import { eventsIn } from '../subjects/redis.ts'
+import { eventually, reader, within } from '../tools/reader.ts'
 import { openRoute, type SinkAt, type SourceAt } from './real-route.ts'
 
 type ServerWithProcess = Server & Required<Pick<Server, 'process'>>

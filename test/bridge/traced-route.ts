@@ -9,7 +9,11 @@ import {
   memoryLog,
   wireNames,
 } from '../../src/core/index.ts'
-import { type MemoryDestination, type MemoryDestinationOptions, memoryDestination } from '../suites/memory-sink.ts'
+import {
+  type SimulatedDestination,
+  type SimulatedDestinationOptions,
+  simulatedDestination,
+} from '../../src/testing/simulation/simulated-destination.ts'
 
 /** The steps of a bridge at which a hook may wait or throw. */
 export type Step = 'get' | 'open sink' | 'open source' | 'read' | 'append' | 'save' | 'close source' | 'close sink'
@@ -17,7 +21,7 @@ export type Step = 'get' | 'open sink' | 'open source' | 'read' | 'append' | 'sa
 /** A route in memory of which every call is written down, in the order in which it was made. */
 export interface TracedRoute {
   readonly log: MemoryLog
-  readonly destination: MemoryDestination
+  readonly destination: SimulatedDestination
   readonly store: CursorStore
   readonly spec: BridgeSpec
   /** `get`, `open sink <saved cursor>`, `open source <after>`, `read <ids>`, `append <ids> <cursor>`, `save <cursor>`, `close source`, `close sink`. */
@@ -35,11 +39,11 @@ export interface TracedRoute {
 /** Makes one whose source has the events `1` to `count`. */
 export function tracedRoute(
   count: number,
-  { batchSize = 2, ...options }: { batchSize?: number } & MemoryDestinationOptions = {},
+  { batchSize = 2, ...options }: { batchSize?: number } & SimulatedDestinationOptions = {},
 ): TracedRoute {
   const log = memoryLog({ batchSize })
   for (let i = 1; i <= count; i++) log.append({ type: 1, foreignId: `e${i}`, timestamp: 0 })
-  const destination = memoryDestination(options)
+  const destination = simulatedDestination(options)
   const store = memoryCursors()
   const trace: string[] = []
   const opened: string[] = []

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/core/index.ts'
-import { errorOf } from '../suites/reader.ts'
+import { errorOf } from '../tools/reader.ts'
 
 test('sleep waits as long as it was told, and no listener is left', async () => {
   const { signal } = new AbortController()

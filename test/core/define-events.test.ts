@@ -15,7 +15,7 @@ import {
   schema,
   text,
 } from '../../src/core/index.ts'
-import { errorOf } from '../suites/reader.ts'
+import { errorOf } from '../tools/reader.ts'
 
 const signal = new AbortController().signal
 

@@ -11,7 +11,7 @@ import {
   streamOf,
   untilAborted,
 } from '../../src/core/index.ts'
-import { errorOf, within } from '../suites/reader.ts'
+import { errorOf, within } from '../tools/reader.ts'
 
 const batch = (...ids: number[]): Batch => ({ events: ids.map((id) => event(id)), cursor: String(ids.at(-1) ?? '') })
 

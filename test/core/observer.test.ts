@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { combineObservers, type Observer, run, statusObserver, supervise } from '../../src/core/index.ts'
-import { errorOf } from '../suites/reader.ts'
-import { simulatedClock } from '../suites/simulated-clock.ts'
+import { errorOf } from '../tools/reader.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
 import { traced } from './traced.ts'
 
 test('a status says where a run stands', async () => {

@@ -15,7 +15,7 @@ import {
   run,
   type StreamFunc,
 } from '../../src/core/index.ts'
-import { within } from '../suites/reader.ts'
+import { within } from '../tools/reader.ts'
 
 /** What goes wrong at one step of one run. A crash ends the process: from then on it has no effect any more. */
 type Fault = 'crash' | 'abort' | 'error' | 'lost reply'

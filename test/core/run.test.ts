@@ -12,8 +12,8 @@ import {
   run,
   type StreamFunc,
 } from '../../src/core/index.ts'
-import { errorOf, eventually, within } from '../suites/reader.ts'
-import { simulatedClock } from '../suites/simulated-clock.ts'
+import { errorOf, eventually, within } from '../tools/reader.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
 import { traced } from './traced.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -15,8 +15,8 @@ import {
   run,
   supervise,
 } from '../../src/core/index.ts'
-import { errorOf } from '../suites/reader.ts'
-import { simulatedClock } from '../suites/simulated-clock.ts'
+import { errorOf } from '../tools/reader.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
 import { traced } from './traced.ts'
 
 const broken = new Error('broken')

@@ -14,7 +14,7 @@ import {
   type WireField,
   wireNames,
 } from '../../src/core/index.ts'
-import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
+import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
 
 const text = fc.string({ unit: 'binary' })
 

@@ -4,8 +4,9 @@ import { type Delivery, decodeMessage, headerBlock } from '../../src/adapters/je
 import { encodeMessage, withHeaders } from '../../src/adapters/jetstream/encode-message.ts'
 import { headerText } from '../../src/adapters/jetstream/header-text.ts'
 import type { NatsMessage } from '../../src/adapters/jetstream/nats-client.ts'
-import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
-import { type ClientName, clientNames, connector, fresh } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
+import { type ClientName, clientNames, connector } from './fixture.ts'
 
 /** Sends headers and a payload through the server and gives the message as the client has it. */
 async function echo(client: ClientName): Promise<(headers: Uint8Array, data: Uint8Array) => Promise<NatsMessage>> {

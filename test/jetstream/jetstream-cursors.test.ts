@@ -5,8 +5,9 @@ import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import { decodeKey, encodeKey } from '../../src/adapters/jetstream/bucket-key.ts'
 import { type JetStreamCursors, jetstreamCursors } from '../../src/adapters/jetstream/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
-import { errorOf, eventually, within } from '../suites/reader.ts'
-import { clientNames, connector, fresh, ownServer, testAdmin } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf, eventually, within } from '../tools/reader.ts'
+import { clientNames, connector, ownServer, testAdmin } from './fixture.ts'
 
 /** A bucket that ends with the test. */
 async function bucket(): Promise<{ name: string; cursors: JetStreamCursors }> {

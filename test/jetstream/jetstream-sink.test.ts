@@ -2,14 +2,18 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
+import { headerBlock } from '../../src/adapters/jetstream/codec.ts'
 import { type JetStreamSinkOptions, jetstreamSink } from '../../src/adapters/jetstream/jetstream-sink.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
-import { type Server, type StartServerOptions, startServer, tcpProxy } from '../../src/testing/servers/index.ts'
-import { errorOf, eventually } from '../suites/reader.ts'
-import { type Admin, admin, clients, eventOf, fresh, hasAtomicBatches, restoreOlder } from './sink-fixture.ts'
+import { type Server, tcpProxy } from '../../src/testing/servers/index.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { hasAtomicBatches } from '../subjects/jetstream.ts'
+import { type NatsAdmin, type NatsStored, natsEventOf, natsHeadersOf } from '../subjects/nats-admin.ts'
+import { errorOf, eventually } from '../tools/reader.ts'
+import { type ClientName, clientNames, connector, ownServer, testAdmin } from './fixture.ts'
 
 const SOURCE = 'shop.events'
 
@@ -26,7 +30,7 @@ function events(count: number, { from = 1, bytes = 10 }: { from?: number; bytes?
 }
 
 interface Route {
-  readonly to: Admin
+  readonly to: NatsAdmin
   readonly stream: string
   readonly prefix: string
   /** Opens a writer; it is closed with the test. */
@@ -42,18 +46,18 @@ interface RouteOptions {
   readonly source?: string
   /** Of the stream, which is made if it is not given by name. */
   readonly config?: object
-  readonly client?: keyof typeof clients
+  readonly client?: ClientName
   readonly connect?: object
-  readonly to?: Admin
+  readonly to?: NatsAdmin
 }
 
 async function route(options: RouteOptions = {}): Promise<Route> {
   const { url = inject('servers').nats.url, source = SOURCE, client = '@nats-io v3' } = options
-  const to = options.to ?? (await admin(url))
+  const to = options.to ?? (await testAdmin(url))
   const stream = options.stream ?? fresh('out')
   const prefix = options.prefix ?? `${stream}.to`
   if (options.stream === undefined) await to.createStream(stream, { subjects: [`${prefix}.>`], ...options.config })
-  const connect = () => clients[client]({ servers: url, ...options.connect })
+  const connect = connector(client, url, options.connect)
   return {
     to,
     stream,
@@ -65,7 +69,9 @@ async function route(options: RouteOptions = {}): Promise<Route> {
       return writer
     },
     ids: async () =>
-      (await to.messages(stream, `${prefix}.>`)).map((each) => eventOf(each).headers[wireNames.sourceId]),
+      (await to.messages(stream))
+        .filter(({ subject }) => subject.startsWith(`${prefix}.`))
+        .map((each) => natsEventOf(each).headers[wireNames.sourceId]),
   }
 }
 
@@ -85,11 +91,20 @@ async function pump(
 }
 const upTo = (count: number, from = 1): string[] => events(count - from + 1, { from }).map(({ id }) => id)
 
-/** A server whose process the test controls. */
-async function ownServer(options: StartServerOptions = {}): Promise<Server & Required<Pick<Server, 'process'>>> {
-  const server = await startServer('nats', { from: ['native'], ...options })
-  onTestFinished(() => server[Symbol.asyncDispose]())
-  return server as Server & Required<Pick<Server, 'process'>>
+/** The newest sequence of a stream. */
+const lastSeq = async (to: NatsAdmin, stream: string): Promise<number> => (await to.info(stream)).state.last_seq
+
+/** The headers of a message, as they stand on the wire. */
+const headersOf = (pairs: readonly (readonly [name: string, value: string])[]): Uint8Array =>
+  headerBlock(pairs.map(([name, value]) => `${name}: ${value}\r\n`).join(''))
+
+/** The server loses the last `lose` messages, as one that is restored from an older copy, in a stream of the same name. */
+async function restoreOlder(to: NatsAdmin, stream: string, lose: number): Promise<void> {
+  const { config } = await to.info(stream)
+  const kept = (await to.messages(stream)).slice(0, -lose)
+  await to.api(`STREAM.DELETE.${stream}`)
+  await to.createStream(stream, config)
+  for (const message of kept) await to.publish(message.subject, message.data, headersOf(natsHeadersOf(message)))
 }
 
 /** A folder of the test's own. */
@@ -106,11 +121,12 @@ async function serverWith(config: string): Promise<Server> {
   return ownServer({ args: ['-c', path] })
 }
 
+const atomic = hasAtomicBatches(inject('servers').nats.version)
 const modes = [
-  ...(hasAtomicBatches() ? [{ mode: 'atomic', config: { allow_atomic: true } }] : []),
+  ...(atomic ? [{ mode: 'atomic', config: { allow_atomic: true } }] : []),
   { mode: 'message by message', config: {} },
 ]
-const needsAtomic = { skip: !hasAtomicBatches() }
+const needsAtomic = { skip: !atomic }
 
 describe('a message', () => {
   test('goes to the subject of its type, with the source, the id and the rest as headers', async () => {
@@ -120,7 +136,7 @@ describe('a message', () => {
     await (await open()).append([{ ...event, id: '7@x', type: -3, headers, metadata: null }], '7@x')
     const [message] = await to.messages(stream)
     expect(message?.subject).toBe(`${prefix}.-3`)
-    expect(message?.headers.filter(([name]) => !name.startsWith('Nats-'))).toEqual([
+    expect(natsHeadersOf(message as NatsStored)).toEqual([
       ['reflex-source', SOURCE],
       ['reflex-source-id', '7@x'],
       ['reflex-type', '-3'],
@@ -138,7 +154,7 @@ describe('a message', () => {
     const [event] = events(1) as [Event]
     await (await open()).append([{ ...event, id: ' 1 ', foreignId: ' a\nb ', headers }], '1')
     const [message] = await to.messages(stream)
-    expect(eventOf(message as never)).toMatchObject({
+    expect(natsEventOf(message as NatsStored)).toMatchObject({
       foreignId: ' a\nb ',
       headers: { ...headers, [wireNames.sourceId]: ' 1 ' },
     })
@@ -151,7 +167,7 @@ describe('a message', () => {
     await (await open()).append(batch, '3')
     expect(await ids()).toEqual(upTo(3))
     const [message] = await to.messages(stream)
-    expect(eventOf(message as never).headers).toMatchObject(headers)
+    expect(natsEventOf(message as NatsStored).headers).toMatchObject(headers)
   })
 })
 
@@ -179,10 +195,10 @@ describe.each(modes)('$mode', ({ config }) => {
     const { stream, prefix, open, to } = await route({ config })
     const other = await route({ stream, prefix, source: 'other', to })
     const longer = await route({ stream, prefix: `${prefix}.more`, to })
-    const foreign = [
+    const foreign = headersOf([
       [wireNames.source, SOURCE],
       [wireNames.sourceId, '3'],
-    ] as const
+    ])
     await pump(await other.open(), 2)
     expect(String(await errorOf(open()))).toMatch(/of the source other/)
     await to.api(`STREAM.PURGE.${stream}`)
@@ -230,10 +246,11 @@ describe.each(modes)('$mode', ({ config }) => {
   test('there is no duplicate after the duplicate window, nor is an event taken for one within it', async () => {
     const { to, stream, open, ids } = await route({ config: { ...config, duplicate_window: 100_000_000 } })
     const first = await pump(await open(), 5)
-    await to.publish(`${stream}.to.1`, '', [['Nats-Msg-Id', 'w']])
+    const identified = headersOf([['Nats-Msg-Id', 'w']])
+    await to.publish(`${stream}.to.1`, '', identified)
     await to.api(`STREAM.MSG.DELETE.${stream}`, { seq: 6 })
     const windowIsOver = async () => {
-      const seq = await to.publish(`${stream}.to.1`, '', [['Nats-Msg-Id', 'w']])
+      const seq = Number(await to.publish(`${stream}.to.1`, '', identified))
       if (seq === 6) return false
       await to.api(`STREAM.MSG.DELETE.${stream}`, { seq })
       return true
@@ -272,7 +289,7 @@ describe.each(modes)('$mode', ({ config }) => {
       const writer = await through.open()
       const saved = await pump(writer, 5)
       const append = writer.append(events(2500, { from: 6 }), '2505').catch(codeOf)
-      while ((await direct.to.lastSeq(direct.stream)) <= 5) {} // the first of it
+      while ((await lastSeq(direct.to, direct.stream)) <= 5) {} // the first of it
       proxy.cut()
       if ((await append) === 'NATS_CONNECTION') {
         const again = await direct.open(saved)
@@ -347,8 +364,8 @@ describe.each(modes)('$mode', ({ config }) => {
     expect(String(error)).toMatch(/max_msgs/)
     const reached = (await ids()).length
     expect(await ids()).toEqual(upTo(reached))
-    const { config: now } = await to.api(`STREAM.INFO.${stream}`)
-    await to.api(`STREAM.UPDATE.${stream}`, { ...(now as object), max_msgs: -1 })
+    const { config: now } = await to.info(stream)
+    await to.api(`STREAM.UPDATE.${stream}`, { ...now, max_msgs: -1 })
     await pump(await open(), 12)
     expect(await ids()).toEqual(upTo(12))
   })
@@ -453,7 +470,7 @@ describe.each(modes)('$mode', ({ config }) => {
       const writer = await open()
       const saved = await pump(writer, 5)
       expect(await writer.append([], '5')).toBe(saved.mark)
-      expect(await to.lastSeq(stream)).toBe(5)
+      expect(await lastSeq(to, stream)).toBe(5)
       await pump(await open(saved), 6)
       const error = await errorOf(writer.append([], '5'))
       expect(codeOf(error)).toBe('FENCED')
@@ -482,7 +499,7 @@ describe('a stream of several writers', needsAtomic, () => {
 
   test('two routes and a stranger append to it in turns', async () => {
     const stream = fresh('shared')
-    const to = await admin()
+    const to = await testAdmin()
     await to.createStream(stream, { ...config, subjects: [`${stream}.>`] })
     const one = await route({ stream, prefix: `${stream}.one`, to })
     const two = await route({ stream, prefix: `${stream}.two`, to })
@@ -501,7 +518,7 @@ describe('a stream of several writers', needsAtomic, () => {
 
   test('retention that empties the prefix is no loss: 0 is expected then', async () => {
     const stream = fresh('shared')
-    const to = await admin()
+    const to = await testAdmin()
     await to.createStream(stream, { ...config, subjects: [`${stream}.>`], max_msgs: 5 })
     const { open, ids } = await route({ stream, prefix: `${stream}.to`, to })
     const writer = await open()
@@ -519,7 +536,7 @@ describe('a stream of several writers', needsAtomic, () => {
 
   test('a purge of the prefix is no loss', async () => {
     const stream = fresh('shared')
-    const to = await admin()
+    const to = await testAdmin()
     await to.createStream(stream, { ...config, subjects: [`${stream}.>`] })
     const { open, ids } = await route({ stream, prefix: `${stream}.to`, to })
     await to.publish(`${stream}.stranger`)
@@ -537,7 +554,7 @@ describe('a stream of several writers', needsAtomic, () => {
     const server = await ownServer({ args: ['-sd', join(folder, 'now')] })
     const stream = fresh('shared')
     const prefix = `${stream}.to`
-    const to = await admin(server.url)
+    const to = await testAdmin(server.url)
     await to.createStream(stream, { ...config, subjects: [`${stream}.>`] })
     const early = await pump(await (await route({ url: server.url, stream, prefix })).open(), 5)
     await server.process.stop()
@@ -559,7 +576,7 @@ describe('a stream of several writers', needsAtomic, () => {
 
   test('a stream that gives consumed messages up is refused, since nothing would tell how far the route has got', async () => {
     const stream = fresh('shared')
-    const to = await admin()
+    const to = await testAdmin()
     await to.createStream(stream, { ...config, subjects: [`${stream}.>`], retention: 'workqueue' })
     const { open } = await route({ stream, prefix: `${stream}.to`, to })
     expect(String(await errorOf(open()))).toMatch(/retention: workqueue.*a stream of its own/)
@@ -570,12 +587,12 @@ describe('message by message', () => {
   test('says why, once', async () => {
     const { to, stream, prefix } = await route()
     const notes: string[] = []
-    const connect = () => clients['@nats-io v3']({ servers: inject('servers').nats.url })
+    const connect = connector('@nats-io v3')
     const sink = jetstreamSink({ connect, stream, subject: prefix, note: (text) => notes.push(text) })
     for (let i = 0; i < 2; i++) await (await sink.open({ route: 'r', source: SOURCE }))[Symbol.asyncDispose]()
-    const why = hasAtomicBatches() ? /allow_atomic/ : /server is 2\.9/
+    const why = atomic ? /allow_atomic/ : /server is 2\.9/
     expect(notes).toEqual([expect.stringMatching(why)])
-    expect(await to.lastSeq(stream)).toBe(0)
+    expect(await lastSeq(to, stream)).toBe(0)
   })
 
   test('a foreign publisher in the middle of an append leaves no hole', async () => {
@@ -587,7 +604,7 @@ describe('message by message', () => {
         done = true
       })
       const foreign: number[] = []
-      while (!done) foreign.push(await to.publish(`${prefix}.1`))
+      while (!done) foreign.push(Number(await to.publish(`${prefix}.1`)))
       expect(codeOf(await append)).toBe('FENCED')
       for (const seq of foreign) await to.api(`STREAM.MSG.DELETE.${stream}`, { seq })
       const found = await ids()
@@ -599,7 +616,7 @@ describe('message by message', () => {
   })
 
   test('a stream that takes other subjects, or has sources, is refused', async () => {
-    const to = await admin()
+    const to = await testAdmin()
     const stream = fresh('shared')
     await to.createStream(stream, { subjects: [`${stream}.to.>`, `${stream}.more`] })
     const { open } = await route({ stream, prefix: `${stream}.to`, to })
@@ -626,7 +643,7 @@ describe('refused, with what to do', () => {
     ['no_ack', { no_ack: true }, /no_ack/],
   ])('a stream with %s', async (_what, config, message) => {
     const stream = fresh('odd')
-    const to = await admin()
+    const to = await testAdmin()
     await to.createStream(
       stream,
       JSON.parse(JSON.stringify({ subjects: ['{}.to.>'], ...config }).replaceAll('{}', stream)),
@@ -639,29 +656,29 @@ describe('refused, with what to do', () => {
   test('a mirror', async () => {
     const origin = await route()
     const stream = fresh('mirror')
-    await origin.to.createStream(stream, { mirror: { name: origin.stream } })
+    await origin.to.createStream(stream, { subjects: undefined, mirror: { name: origin.stream } })
     const error = await errorOf((await route({ ...origin, stream })).open())
     expect(String(error)).toMatch(/mirrors another one/)
   })
 
-  test.each(['@nats-io v3', 'nats 2.29'] as const)('no JetStream for the account, %s', async (client) => {
+  test.each(clientNames)('no JetStream for the account, %s', async (client) => {
     const server = await serverWith('accounts { A { users = [ { user: a, password: p } ] } }')
     const connect = { user: 'a', pass: 'p' }
-    const to = await admin(server.url, connect)
+    const to = await testAdmin(server.url, connect)
     const { open } = await route({ url: server.url, to, client, connect, stream: 'S', prefix: 's' })
     const error = await errorOf(open())
     expect(codeOf(error)).toMatch(/^(JETSTREAM_10039|JETSTREAM_10076|NATS_NO_RESPONDERS)$/)
     expect(String(error)).toMatch(/enable/)
   })
 
-  test.each(['@nats-io v3', 'nats 2.29'] as const)('no permission, %s', async (client) => {
+  test.each(clientNames)('no permission, %s', async (client) => {
     const server = await serverWith(
       `authorization { users = [
         { user: admin, password: p }
         { user: reader, password: p, permissions: { publish: "$JS.API.>" } }
         { user: nobody, password: p, permissions: { publish: "other" } } ] }`,
     )
-    const to = await admin(server.url, { user: 'admin', pass: 'p' })
+    const to = await testAdmin(server.url, { user: 'admin', pass: 'p' })
     const as = (user: string, pass = 'p') =>
       route({ url: server.url, to, client, connect: { user, pass }, stream: 'S', prefix: 's' })
     await to.createStream('S', { subjects: ['s.>'] })
@@ -669,12 +686,12 @@ describe('refused, with what to do', () => {
     expect([codeOf(denied), isRetriable(denied)]).toEqual([expect.stringMatching(/^NATS_.*PERMISSION$/), false])
     const writer = await (await as('reader')).open()
     expect(codeOf(await errorOf(writer.append(events(3), '3')))).toMatch(/^NATS_.*PERMISSION$/)
-    expect(await to.lastSeq('S')).toBe(0)
+    expect(await lastSeq(to, 'S')).toBe(0)
     const wrong = await errorOf((await as('reader', 'x')).open())
     expect([codeOf(wrong), isRetriable(wrong)]).toEqual(['NATS_AUTHORIZATION', false])
   })
 
-  test.each(['@nats-io v3', 'nats 2.29'] as const)('no server, or a connection that reconnects, %s', async (client) => {
+  test.each(clientNames)('no server, or a connection that reconnects, %s', async (client) => {
     const away = await route({ client, connect: { servers: 'nats://127.0.0.1:1' } })
     expect(codeOf(await errorOf(away.open()))).toBe('NATS_CONNECTION')
     const again = await route({ client, connect: { reconnect: true } })
@@ -682,7 +699,7 @@ describe('refused, with what to do', () => {
   })
 
   test('options that are wrong', () => {
-    const connect = () => clients['@nats-io v3']({ servers: 'x' })
+    const connect = connector('@nats-io v3', 'x')
     const good = { connect, stream: 'S', subject: 's' }
     const wrong: [Partial<JetStreamSinkOptions>, RegExp][] = [
       [{ connect: {} as never }, /connect must be a function/],

@@ -1,6 +1,5 @@
 import { jetstream } from '@nats-io/jetstream'
-import type { NatsConnection as V3Connection } from '@nats-io/transport-node'
-import { headers as v3Headers } from '@nats-io/transport-node'
+import { connect as connectV3, headers as v3Headers } from '@nats-io/transport-node'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import {
   type ConnectNats,
@@ -13,23 +12,14 @@ import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Cursor, Event } from '../../src/core/event.ts'
 import type { EventStream, Source, StreamOptions } from '../../src/core/stream.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
-import { errorOf, eventually, type Reader, reader, within } from '../suites/reader.ts'
-import { numbered } from '../suites/source.ts'
-import {
-  appendTo,
-  backUp,
-  clientNames,
-  connector,
-  createStream,
-  fresh,
-  ownServer,
-  restore,
-  type StreamAdmin,
-  testAdmin,
-} from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import type { NatsAdmin } from '../subjects/nats-admin.ts'
+import { numbered } from '../tools/numbered.ts'
+import { errorOf, eventually, type Reader, reader, within } from '../tools/reader.ts'
+import { appendTo, clientNames, connector, ownServer, testAdmin } from './fixture.ts'
 
 interface Log {
-  readonly admin: StreamAdmin
+  readonly admin: NatsAdmin
   readonly stream: string
   source(options?: Partial<JetStreamSourceOptions>): Source
   open(after: Cursor, options?: StreamOptions & Partial<JetStreamSourceOptions>): Promise<Reader>
@@ -40,7 +30,7 @@ interface Log {
 async function log(config: object = {}, url = inject('servers').nats.url): Promise<Log> {
   const admin = await testAdmin(url)
   const stream = fresh('log')
-  await createStream(admin, stream, config)
+  await admin.createStream(stream, config)
   onTestFinished(async () => void (await admin.api(`STREAM.DELETE.${stream}`).catch(() => {}))) // a test may have done it
   const source: Log['source'] = (options) =>
     jetstreamSource({ connect: connector('@nats-io v3', url), stream, ...options })
@@ -65,10 +55,13 @@ const ids = (events: readonly Event[]): string[] => events.map(({ id }) => id)
 const purge = ({ admin, stream }: Log, body: object = {}): Promise<object> => admin.api(`STREAM.PURGE.${stream}`, body)
 const remove = ({ admin, stream }: Log, seq: string): Promise<object> =>
   admin.api(`STREAM.MSG.DELETE.${stream}`, { seq: Number(seq) })
+const consumerNames = async ({ admin, stream }: Log): Promise<string[]> =>
+  (await admin.api<{ consumers: string[] }>(`CONSUMER.NAMES.${stream}`)).consumers
 const createdAt = async ({ admin, stream }: Log): Promise<string> =>
   (await admin.api<{ created: string }>(`STREAM.INFO.${stream}`)).created
-const noConsumer = ({ admin, stream }: Log): Promise<void> =>
-  eventually(async () => (await admin.consumers(stream)) === 0, 1000, 'no consumer is left')
+const consumers = async ({ admin, stream }: Log): Promise<number> => (await admin.info(stream)).state.consumer_count
+const noConsumer = (one: Log, withinMs = 1000): Promise<void> =>
+  eventually(async () => (await consumers(one)) === 0, withinMs, 'no consumer is left')
 
 /** Makes connections on which the message of one sequence does not arrive. */
 function losing(seq: string): ConnectNats {
@@ -237,9 +230,9 @@ describe('the position moves over what does not come', () => {
     await one.append(200)
     const slow = await one.open('', { batchSize: 10 })
     await slow.take(10)
-    const { consumers } = await one.admin.api<{ consumers: string[] }>(`CONSUMER.NAMES.${one.stream}`)
+    const [consumer] = await consumerNames(one)
     const delivered = async (): Promise<number> =>
-      (await one.admin.api<{ delivered: { consumer_seq: number } }>(`CONSUMER.INFO.${one.stream}.${consumers[0]}`))
+      (await one.admin.api<{ delivered: { consumer_seq: number } }>(`CONSUMER.INFO.${one.stream}.${consumer}`))
         .delivered.consumer_seq
     await eventually(async () => (await delivered()) === 20, 2000, 'the batch that is read ahead')
     await new Promise((resolve) => setTimeout(resolve, 100)) // nothing to wait for: nothing more may come
@@ -304,8 +297,8 @@ describe('an end that is no end', () => {
     const idle = await one.open('')
     await idle.take(2)
     const waiting = errorOf(idle.take(1), 5000)
-    const { consumers } = await one.admin.api<{ consumers: string[] }>(`CONSUMER.NAMES.${one.stream}`)
-    await one.admin.api(`CONSUMER.DELETE.${one.stream}.${consumers[0]}`)
+    const [consumer] = await consumerNames(one)
+    await one.admin.api(`CONSUMER.DELETE.${one.stream}.${consumer}`)
     expect([codeOf(await waiting), isRetriable(await waiting)]).toEqual(['NATS_CONSUMER_GONE', true])
   })
 
@@ -340,13 +333,13 @@ describe('a stream that is not the one it was', () => {
   test('restored from an older copy, at open and under a reader', async () => {
     const one = await log()
     await one.append(5)
-    const copy = await backUp(one.admin, one.stream)
+    const copy = await one.admin.backUp(one.stream)
     await one.append(5, 5)
     const idle = await one.open('')
     await idle.take(10)
     const { cursor } = idle
     const waiting = errorOf(idle.take(1), 5000)
-    await restore(one.admin, one.stream, copy)
+    await one.admin.restore(one.stream, copy)
     expect(codeOf(await waiting)).toBe('CURSOR_AHEAD')
     // Servers before 2.10 restore the time of creation too.
     const reason = cursor.endsWith(`@${await createdAt(one)}`) ? 'beyond' : 'recreated'
@@ -359,7 +352,8 @@ describe('a stream that is not the one it was', () => {
 describe('messages of others', () => {
   test('published raw, by the client and with headers, come with what they have', async () => {
     const one = await log()
-    const connection = one.admin.connection as unknown as V3Connection
+    const connection = await connectV3({ servers: inject('servers').nats.url })
+    onTestFinished(() => connection.close())
     const before = Date.now()
     connection.publish(`${one.stream}.raw`, 'core') // no acknowledgement
     await connection.flush()
@@ -445,7 +439,7 @@ describe('close and abort leave no consumer, no connection', () => {
         const controller = new AbortController()
         const source = one.source({ connect: connector(client), batchSize: 5 })
         const stream = await source.stream('', { signal: controller.signal })
-        expect(await one.admin.consumers(one.stream)).toBe(1)
+        expect(await consumers(one)).toBe(1)
         await reach(one, stream)
         if (how === 'abort') controller.abort()
         await within(Promise.resolve(stream[Symbol.asyncDispose]()), 1000, 'the close')
@@ -485,8 +479,8 @@ describe('close and abort leave no consumer, no connection', () => {
     const waiting = errorOf(idle.take(1))
     proxy.cut()
     await waiting
-    expect(await one.admin.consumers(one.stream)).toBe(1) // it could not be deleted any more
-    await eventually(async () => (await one.admin.consumers(one.stream)) === 0, 30_000, 'no consumer is left')
+    expect(await consumers(one)).toBe(1) // it could not be deleted any more
+    await noConsumer(one, 30_000)
   })
 })
 
@@ -496,7 +490,7 @@ describe('what is refused', () => {
     if (retention === 'workqueue') await one.append(2)
     expect(codeOf(await errorOf(one.source().stream('', {})))).toBe('OPTION_INVALID')
     expect(codeOf(await errorOf((one.source() as Required<Source>).backlog('')))).toBe('OPTION_INVALID')
-    const { state } = await one.admin.api<{ state: { messages: number } }>(`STREAM.INFO.${one.stream}`)
+    const { state } = await one.admin.info(one.stream)
     expect(state.messages).toBe(retention === 'workqueue' ? 2 : 0)
   })
 

@@ -5,9 +5,9 @@ import { expect, onTestFinished, test } from 'vitest'
 import { jetstreamSource } from '../../src/adapters/jetstream/index.ts'
 import { savedCursor } from '../../src/core/cursor.ts'
 import { codeOf } from '../../src/core/errors.ts'
-import { errorOf, reader } from '../suites/reader.ts'
-import { numbered } from '../suites/source.ts'
-import { appendTo, clientNames, connector, createStream, ownServer, testAdmin } from './fixture.ts'
+import { numbered } from '../tools/numbered.ts'
+import { errorOf, reader } from '../tools/reader.ts'
+import { appendTo, clientNames, connector, ownServer, testAdmin } from './fixture.ts'
 
 /** A folder that ends with the test. */
 async function folder(): Promise<string> {
@@ -22,7 +22,7 @@ for (const client of clientNames) {
     const copy = await folder()
     const server = await ownServer({ args: ['-sd', store] })
     const admin = await testAdmin(server.url)
-    await createStream(admin, 'log')
+    await admin.createStream('log')
     const source = jetstreamSource({ connect: connector(client, server.url), stream: 'log' })
     const ids = await appendTo(admin, 'log', numbered(5))
     await server.process.stop()

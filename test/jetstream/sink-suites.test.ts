@@ -1,22 +1,15 @@
-import { describe, inject, test } from 'vitest'
-import { sinkSuite } from '../suites/sink.ts'
-import { type clients, hasAtomicBatches, sinkFixture } from './sink-fixture.ts'
+import { describe, inject } from 'vitest'
+import { conformance } from '../../src/testing/conformance/index.ts'
+import { gate, onOwnServer, ownSubjects } from '../subjects/gate.ts'
+import { jetstreamSubjects } from '../subjects/jetstream.ts'
 
-const { version } = inject('servers').nats
+const shared = await jetstreamSubjects(inject('servers').nats)
+const own = ownSubjects('nats', jetstreamSubjects)
+const { options } = gate('jetstream sinks', shared, 2)
 
-for (const client of ['@nats-io v3', 'nats 2.29'] satisfies (keyof typeof clients)[]) {
-  sinkSuite(`jetstreamSink, message by message, ${client}`, () => sinkFixture({ client, atomic: false }), {
-    fences: 'at append',
-  })
-  if (hasAtomicBatches(version)) {
-    sinkSuite(`jetstreamSink, atomic batches, ${client}`, () => sinkFixture({ client, atomic: true }), {
-      fences: 'at append',
-    })
-    const shared = () => sinkFixture({ client, atomic: true, shared: true })
-    sinkSuite(`jetstreamSink, atomic batches, shared stream, ${client}`, shared, { fences: 'at append' })
-  } else {
-    describe(`sink jetstreamSink, atomic batches, ${client}`, () => {
-      test(`is not available on server ${version}`, ({ skip }) => skip('needs 2.12'))
-    })
-  }
-}
+for (const [name, create] of Object.entries(shared.sinks))
+  describe(name, () => conformance({ ...options, of: 'sink', create }))
+
+// A frozen server takes its time: one of them stands for all.
+const last = Object.keys(shared.sinks).at(-1) ?? ''
+describe(last, () => conformance({ ...options, ...onOwnServer.sink, of: 'sink', create: own.sink(last) }))

@@ -7,7 +7,7 @@ import type { NewRecord } from '../../src/adapters/kafka/protocol/new-record-bat
 import type { KafkaRecord } from '../../src/adapters/kafka/protocol/record-batch.ts'
 import type { Event } from '../../src/core/event.ts'
 import { addHeader } from '../../src/core/wire.ts'
-import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
+import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
 
 /** The record as it comes back. */
 function recordOf({ key, value, headers }: NewRecord): KafkaRecord {

@@ -2,8 +2,9 @@ import { expect, onTestFinished, test } from 'vitest'
 import { type KafkaPartitionOptions, kafkaPartition } from '../../src/adapters/kafka/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
-import { errorOf, reader } from '../suites/reader.ts'
-import { adapterClient, fresh, testClient } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf, reader } from '../tools/reader.ts'
+import { adapterClient, testClient } from './fixture.ts'
 import { consoleProducer, createTopic, transactionalProducers } from './java-clients.ts'
 
 /** What our source reads of partition 0, up to its head. */

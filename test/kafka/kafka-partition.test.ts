@@ -7,8 +7,9 @@ import { openPartition } from '../../src/adapters/kafka/partition-log.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import { type TcpProxy, tcpProxy } from '../../src/testing/servers/index.ts'
-import { errorOf, eventually, reader } from '../suites/reader.ts'
-import { adapterClient, fresh, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf, eventually, reader } from '../tools/reader.ts'
+import { adapterClient, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
 
 async function newTopic(
   config: Readonly<Record<string, string>> = {},

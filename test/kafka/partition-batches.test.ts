@@ -6,7 +6,7 @@ import { type PartitionBounds, proveOffset } from '../../src/adapters/kafka/part
 import type { KafkaRecord } from '../../src/adapters/kafka/protocol/record-batch.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import type { Batch, Cursor, Event } from '../../src/core/event.ts'
-import { errorOf } from '../suites/reader.ts'
+import { errorOf } from '../tools/reader.ts'
 import {
   contentOf,
   NothingMoreComes,

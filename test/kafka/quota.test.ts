@@ -4,8 +4,9 @@ import { kafkaFailFast, kafkaPartition } from '../../src/adapters/kafka/index.ts
 import { connectKafka } from '../../src/adapters/kafka/kafka-connection.ts'
 import { kafkaRequest } from '../../src/adapters/kafka/protocol/request.ts'
 import { writer } from '../../src/adapters/kafka/protocol/writer.ts'
-import { errorOf, eventually, reader } from '../suites/reader.ts'
-import { adapterClient, fresh, topicAdmin } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf, eventually, reader } from '../tools/reader.ts'
+import { adapterClient, topicAdmin } from './fixture.ts'
 
 /** Limits what a client may read, in bytes per second: AlterClientQuotas 0. */
 async function setQuota(topic: string, clientId: string, rate: number): Promise<void> {

@@ -1,13 +1,28 @@
-import { sinkSuite } from '../suites/sink.ts'
-import { sourceSuite } from '../suites/source.ts'
-import { ownServer, sinkFixture, sourceFixture } from './fixture.ts'
+import { describe, inject, test } from 'vitest'
+import { conformance, replay } from '../../src/testing/conformance/index.ts'
+import { gate, ownSubjects } from '../subjects/gate.ts'
+import { kafkaSubjects } from '../subjects/kafka.ts'
+import { killRounds } from '../subjects/kill-rounds.ts'
 
-sourceSuite('kafkaPartition', (options) => sourceFixture(options), {
-  withServer: async (options) => sourceFixture(options, await ownServer()),
-})
+const shared = await kafkaSubjects(inject('servers').kafka)
+const own = ownSubjects('kafka', kafkaSubjects)
+const { options, killed } = gate('kafka', shared, 2)
 
-sinkSuite('kafkaSink', () => sinkFixture())
-sinkSuite('kafkaSink, at least once', () => sinkFixture({ delivery: 'at-least-once' }), {
-  effectivelyOnce: false,
-  fences: 'never',
-})
+for (const [name, create] of Object.entries(shared.sources)) {
+  describe(name, () => conformance({ ...options, create }))
+  // Each new start takes seconds: those of a source are the ten below.
+  const only = ['Y1', 'Y4', 'Y5']
+  describe(name, () => conformance({ ...options, create: own.source(name), only, runs: 1 }))
+}
+
+for (const [name, create] of Object.entries(shared.sinks)) {
+  describe(name, () => conformance({ ...options, of: 'sink', create }))
+}
+const create = own.sink('kafkaSink')
+describe('kafkaSink', () => conformance({ ...options, of: 'sink', create, only: ['Y3'], runs: 1 }))
+describe('kafkaSink', () => conformance({ ...options, of: 'sink', create, only: ['Y7', 'Y8', 'Y9'] }))
+
+test('ten kills of the server cost no event', async () => {
+  await replay({ create: own.source('kafkaPartition'), schedule: killRounds(10) })
+  killed(10)
+}, 240_000)

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
-import { errorOf, type Reader, reader, within } from '../suites/reader.ts'
+import { errorOf, type Reader, reader, within } from '../tools/reader.ts'
 import { type Database, hastyClock, newDatabase, testDatabase } from './database.ts'
 import { writeMuch } from './write-much.ts'
 

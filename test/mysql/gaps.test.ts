@@ -6,7 +6,7 @@ import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
 import type { StreamOptions } from '../../src/core/stream.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
-import { type Reader, reader, within } from '../suites/reader.ts'
+import { type Reader, reader, within } from '../tools/reader.ts'
 import { type Database, hastyClock, newDatabase } from './database.ts'
 import { writeMuch } from './write-much.ts'
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
-import { errorOf, reader } from '../suites/reader.ts'
+import { errorOf, reader } from '../tools/reader.ts'
 import { type Database, testDatabase } from './database.ts'
 
 const older = process.env['REFLEX_BRIDGE_SERVERS'] === 'older'

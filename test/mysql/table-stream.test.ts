@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
 import { type TableReader, type TableStreamOptions, tableStream } from '../../src/sql/table-stream.ts'
 import { createWakeups } from '../../src/sql/wakeups.ts'
-import { type Reader, reader, within } from '../suites/reader.ts'
+import { type Reader, reader, within } from '../tools/reader.ts'
 
 const event = (id: number): Event => ({
   id: String(id),

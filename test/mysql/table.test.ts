@@ -15,8 +15,8 @@ import {
 import { codeOf } from '../../src/core/errors.ts'
 import type { NewEvent } from '../../src/core/event.ts'
 import type { StreamOptions } from '../../src/core/stream.ts'
-import { errorOf, type Reader, reader, within } from '../suites/reader.ts'
-import { numbered } from '../suites/source.ts'
+import { numbered } from '../tools/numbered.ts'
+import { errorOf, type Reader, reader, within } from '../tools/reader.ts'
 import { type Database, testDatabase } from './database.ts'
 
 async function table(options: MysqlEventsOptions = {}): Promise<{ database: Database; events: MysqlEvents }> {

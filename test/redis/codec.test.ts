@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { decodeEntry, encodeEntry } from '../../src/adapters/redis/codec.ts'
 import { packEntries } from '../../src/adapters/redis/pack-entries.ts'
 import type { Event } from '../../src/core/event.ts'
-import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
+import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
 
 const arbitrary = arbitraryEvent().map((event): Event => ({ ...event, id: '1-0' }))
 const bytesOf = (entry: readonly (string | Uint8Array)[]): Buffer[] =>

@@ -3,8 +3,9 @@ import { describe, expect, inject, test } from 'vitest'
 import { redisCursors, redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
 import type { RedisClient } from '../../src/adapters/redis/redis-client.ts'
 import { codeOf } from '../../src/core/errors.ts'
-import { errorOf } from '../suites/reader.ts'
-import { adapterClient, fresh } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf } from '../tools/reader.ts'
+import { adapterClient } from './fixture.ts'
 
 const factories: Record<string, (redis: RedisClient) => unknown> = {
   redisStream: (redis) => redisStream(redis, { key: 'a' }),

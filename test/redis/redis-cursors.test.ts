@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import { redisCursors } from '../../src/adapters/redis/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
-import { errorOf, eventually } from '../suites/reader.ts'
-import { adapterClient, cli, fresh, ownServer, socketsOf, testClient } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { errorOf, eventually } from '../tools/reader.ts'
+import { adapterClient, cli, ownServer, socketsOf, testClient } from './fixture.ts'
 
 test('cursors are readable with redis-cli: "=" before one that a runner set, "!" before one that was reset', async () => {
   const prefix = `${fresh('c')}:`

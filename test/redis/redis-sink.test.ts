@@ -8,8 +8,10 @@ import type { Event } from '../../src/core/event.ts'
 import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
-import { errorOf, eventually } from '../suites/reader.ts'
-import { adapterClient, cli, eventsIn, fresh, ownServer, testClient } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { eventsIn } from '../subjects/redis.ts'
+import { errorOf, eventually } from '../tools/reader.ts'
+import { adapterClient, cli, ownServer, testClient } from './fixture.ts'
 
 const SOURCE = 'shop.events'
 

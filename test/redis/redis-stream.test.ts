@@ -8,9 +8,11 @@ import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
 import type { Source, StreamOptions } from '../../src/core/stream.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
-import { errorOf, eventually, reader, within } from '../suites/reader.ts'
-import { numbered } from '../suites/source.ts'
-import { adapterClient, appendTo, cli, fresh, ownServer, socketsOf, testClient } from './fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
+import { appendTo } from '../subjects/redis.ts'
+import { numbered } from '../tools/numbered.ts'
+import { errorOf, eventually, reader, within } from '../tools/reader.ts'
+import { adapterClient, cli, ownServer, socketsOf, testClient } from './fixture.ts'
 
 async function readAll(source: Source, after: Cursor, options: StreamOptions = {}) {
   await using all = reader(await source.stream(after, { ...options, toHead: true }), after)

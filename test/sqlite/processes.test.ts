@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { DatabaseSync } from 'node:sqlite'
 import type { Readable } from 'node:stream'
@@ -9,8 +10,8 @@ import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/a
 import { bridge } from '../../src/bridge/bridge.ts'
 import type { Event } from '../../src/core/event.ts'
 import { wireNames } from '../../src/core/wire.ts'
-import { eventually, reader, within } from '../suites/reader.ts'
-import { newFile, newFolder } from './folder.ts'
+import { eventually, reader, within } from '../tools/reader.ts'
+import { newFile } from './new-file.ts'
 
 /** A program of this folder in a process of its own. */
 interface Program {
@@ -114,10 +115,9 @@ describe('several processes that write one table, with rollbacks', () => {
   })
 
   test('open new files at the same moment, and none is refused', async () => {
-    const folder = newFolder()
-    onTestFinished(folder.remove)
+    const folder = dirname(newFile())
     const startAt = String(Date.now() + 700)
-    const all = [1, 2, 3].map(() => start('open-together.ts', folder.path, startAt, '120'))
+    const all = [1, 2, 3].map(() => start('open-together.ts', folder, startAt, '120'))
     expect(await Promise.all(all.map(({ ended }) => ended))).toEqual([0, 0, 0])
     expect(all.map(({ lines }) => lines)).toEqual([['120'], ['120'], ['120']])
   })

@@ -4,8 +4,8 @@ import { openSqlite, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/
 import { codeOf } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import { wireNames } from '../../src/core/wire.ts'
-import { errorOf, reader } from '../suites/reader.ts'
-import { newFile } from './folder.ts'
+import { errorOf, reader } from '../tools/reader.ts'
+import { newFile } from './new-file.ts'
 
 function openNew(): { database: DatabaseSync; sink: ReturnType<typeof sqliteSink> } {
   const database = openSqlite(newFile())

@@ -12,9 +12,10 @@ import {
 import { preparePage } from '../../src/adapters/sqlite/read-page.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import type { Event, NewEvent } from '../../src/core/event.ts'
-import { arbitraryEvent, comparable } from '../suites/arbitrary-event.ts'
-import { errorOf, reader } from '../suites/reader.ts'
-import { newFile } from './folder.ts'
+import type { TableRow } from '../../src/sql/table-stream.ts'
+import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
+import { errorOf, reader } from '../tools/reader.ts'
+import { newFile } from './new-file.ts'
 
 /** A new table in a file, and a handle of it. */
 function newTable(options: SqliteEventsOptions = {}): { file: string; database: DatabaseSync; events: SqliteEvents } {
@@ -170,8 +171,10 @@ describe('a table', () => {
       return statement
     }
     const page = preparePage('test', reading, 'events', { alone: false })
-    expect(page(1n, 10, 1000).map(({ metadata }) => Buffer.from(metadata ?? []).toString())).toEqual(['a', 'b', 'c'])
-    expect(ids(page(1n, 10, 1000))).toEqual(['1', '3'])
+    const eventsOf = (rows: readonly TableRow[]): Event[] => rows as Event[]
+    const texts = eventsOf(page(1n, 10, 1000)).map(({ metadata }) => Buffer.from(metadata ?? []).toString())
+    expect(texts).toEqual(['a', 'b', 'c'])
+    expect(ids(eventsOf(page(1n, 10, 1000)))).toEqual(['1', '3'])
   })
 
   test('is read by an application too: the columns say what they hold', () => {

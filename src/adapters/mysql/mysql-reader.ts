@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
-import type { Event } from '../../core/event.ts'
-import type { TableReader } from '../../sql/table-stream.ts'
+import { DecodeError } from '../../core/errors.ts'
+import type { TableReader, TableRow } from '../../sql/table-stream.ts'
 import { type ChosenProof, chooseProof, refuseReplica } from './choose-proof.ts'
 import { createDecoder, eventColumns } from './decode-row.ts'
 import { describeTable, type TableDescription } from './describe-table.ts'
@@ -72,15 +72,23 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
       value,
       page: (from, limit, maxBytes) =>
         read(async () => {
-          const events: Event[] = []
+          const rows: TableRow[] = []
           let bytes = 0
+          let isWhole = false
           await connection.forEachRow(`${select}${from} order by id limit ${limit}`, (row) => {
-            if (bytes > maxBytes && events.length > 1) return
-            const event = decode(row)
-            events.push(event)
-            bytes += event.metadata?.length ?? 0
+            if (isWhole) return
+            try {
+              const event = decode(row)
+              rows.push(event)
+              bytes += event.metadata?.length ?? 0
+              isWhole = bytes > maxBytes && rows.length > 1
+            } catch (error) {
+              if (!(error instanceof DecodeError)) throw error
+              rows.push({ id: error.position, error })
+              isWhole = true
+            }
           })
-          return events
+          return rows
         }),
       newest: async () => BigInt(((await value(`select max(id) from \`${table}\``)) as string | null) ?? 0),
       settleWriters: () =>

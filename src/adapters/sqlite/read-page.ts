@@ -1,5 +1,6 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
-import type { Event } from '../../core/event.ts'
+import { DecodeError } from '../../core/errors.ts'
+import type { TableRow } from '../../sql/table-stream.ts'
 import { toEvent } from './event-table.ts'
 import { prepare } from './prepare.ts'
 
@@ -11,8 +12,8 @@ const FOREIGN_ID = 1
 /** The foreign id as JSON, where it would be cut. */
 const WHOLE = 6
 
-/** Reads the first `limit` rows with `id >= from`, or fewer, but two at least, where the payloads exceed `maxBytes`. */
-export type ReadPage = (from: bigint, limit: number, maxBytes: number) => Event[]
+/** Reads the first `limit` rows with `id >= from`, or fewer, but two at least, where the payloads exceed `maxBytes`; up to one that is no event. */
+export type ReadPage = (from: bigint, limit: number, maxBytes: number) => TableRow[]
 
 /**
  * Prepares the reading of pages. A payload that is read by itself costs as much as all else of a short row, so short ones
@@ -37,7 +38,7 @@ export function preparePage(
     ? query("select cast(group_concat(metadata, '') as blob) from (select metadata @page)")
     : undefined
 
-  const read = (from: bigint, limit: number, maxBytes: number): Event[] => {
+  const read = (from: bigint, limit: number, maxBytes: number): TableRow[] => {
     const page = all(rows, from, limit)
     let bytes = 0
     let count = 0
@@ -63,7 +64,7 @@ export function preparePage(
         start = end
       }
     }
-    return page.map((row) => toEvent(name, row))
+    return decodeRows(name, page)
   }
   if (alone) return read
   return (from, limit, maxBytes) => {
@@ -74,6 +75,20 @@ export function preparePage(
       if (database.isTransaction) database.exec('commit')
     }
   }
+}
+
+function decodeRows(name: string, page: readonly SQLOutputValue[][]): TableRow[] {
+  const rows: TableRow[] = []
+  for (const row of page) {
+    try {
+      rows.push(toEvent(name, row))
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error
+      rows.push({ id: error.position, error })
+      break
+    }
+  }
+  return rows
 }
 
 /** Node 22 reads a text only up to its first NUL character. */

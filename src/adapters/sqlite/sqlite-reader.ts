@@ -1,7 +1,6 @@
 import type { SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Clock } from '../../core/clock.ts'
-import type { Event } from '../../core/event.ts'
-import type { TableReader } from '../../sql/table-stream.ts'
+import type { TableReader, TableRow } from '../../sql/table-stream.ts'
 import { connect, type Place } from './connect.ts'
 import { checkEventTable } from './event-table.ts'
 import { prepare } from './prepare.ts'
@@ -35,16 +34,16 @@ export async function openReader(
     }, options)
 
     // What was read last, while nobody has committed since: at the head only the row of the position, which may be large.
-    let last: { readonly from: bigint; readonly version: unknown; readonly events: readonly Event[] } | undefined
+    let last: { readonly from: bigint; readonly version: unknown; readonly rows: readonly TableRow[] } | undefined
 
     return {
       page: (from, limit, maxBytes) =>
         use(() => {
           const now = shared ? undefined : one(version)
-          if (now !== undefined && last?.from === from && last.version === now) return last.events
-          const events = page(from, limit, maxBytes)
-          last = events.length < 2 && limit > 1 ? { from, version: now, events } : undefined
-          return events
+          if (now !== undefined && last?.from === from && last.version === now) return last.rows
+          const rows = page(from, limit, maxBytes)
+          last = rows.length < 2 && limit > 1 ? { from, version: now, rows } : undefined
+          return rows
         }, options),
       newest: () => use(() => BigInt((one(newest) as string | null) ?? 0), options),
       // SQLite has one writer at a time, and a rollback takes back the ids with the rows: ids appear in their order.

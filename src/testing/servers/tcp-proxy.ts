@@ -39,7 +39,7 @@ export async function tcpProxy(target: Address): Promise<TcpProxy> {
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     if (mode === 'cut') {
       client.on('error', () => {})
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     const server = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true })
@@ -51,13 +51,13 @@ export async function tcpProxy(target: Address): Promise<TcpProxy> {
       link.lost = true
       return false
     })
-    const reset = () => {
+    const failed = () => {
       links.delete(link)
-      client.resetAndDestroy()
-      server.resetAndDestroy()
+      reset(client)
+      reset(server)
     }
-    client.on('error', reset)
-    server.on('error', reset)
+    client.on('error', failed)
+    server.on('error', failed)
     const closed = () => {
       if (client.destroyed && server.destroyed) links.delete(link)
     }
@@ -89,8 +89,8 @@ export async function tcpProxy(target: Address): Promise<TcpProxy> {
     for (const link of links) {
       if (!which(link)) continue
       links.delete(link)
-      link.client.resetAndDestroy()
-      link.server.resetAndDestroy()
+      reset(link.client)
+      reset(link.server)
     }
   }
 
@@ -125,4 +125,15 @@ export async function tcpProxy(target: Address): Promise<TcpProxy> {
       await closed
     },
   }
+}
+
+/**
+ * Sends an RST at once, or a FIN where it has been sent already. `Socket.resetAndDestroy` would end the socket first, and wait for
+ * what is still to be written: for ever, if the other side reads nothing. And if an error comes while it waits, Node fails to
+ * reset the handle, keeps it, and spins when the process exits.
+ */
+function reset(socket: Socket): void {
+  const isEnding = socket.writableEnded && !socket.writableFinished
+  if (!isEnding && !socket.connecting && !socket.destroyed) Object.assign(socket, { resetAndClosing: true })
+  socket.destroy()
 }

@@ -1,0 +1,8 @@
+export type { Failure, PropertyResult } from './check-property.ts'
+export * from './conformance.ts'
+export { describeFailure } from './describe-failure.ts'
+export type { Command, Grade, Property, Subject, Suite } from './property.ts'
+export { type Kind, type Subjects, suites } from './suites.ts'
+export { formatToken, parseToken, type Replay } from './token.ts'
+export { type ReplayOptions, type Report, replay, type VerifyOptions, verify } from './verify.ts'
+export { Violation } from './violation.ts'

@@ -1,0 +1,7 @@
+export type { Anomaly, AnomalyEvidence, AnomalyKind } from './anomaly.ts'
+export { type CheckHistoryOptions, checkHistory, type HistoryReport, type NotChecked } from './check-history.ts'
+export { compareOffsets } from './compare-offsets.ts'
+export { formatHistory } from './format-history.ts'
+export { HistoryError } from './history-error.ts'
+export type * from './history-operation.ts'
+export { parseHistory } from './parse-history.ts'

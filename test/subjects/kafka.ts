@@ -1,0 +1,154 @@
+import { connect } from 'node:net'
+import { Kafka, type Message } from 'kafkajs'
+import { decodeRecord, encodeRecord } from '../../src/adapters/kafka/codec.ts'
+import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { connectKafka } from '../../src/adapters/kafka/kafka-connection.ts'
+import { partitionBatches } from '../../src/adapters/kafka/partition-batches.ts'
+import { partitionOf } from '../../src/adapters/kafka/partition-log.ts'
+import type { Event, NewEvent } from '../../src/core/event.ts'
+import { wireNames } from '../../src/core/wire.ts'
+import type { Address } from '../../src/testing/servers/index.ts'
+import type { SinkSubject } from '../../src/testing/sink/sink-subject.ts'
+import type { SourceSubject } from '../../src/testing/source/source-subject.ts'
+import { type AdapterSubjects, type ServerFaults, type SubjectServer, serverFaults } from './adapter-subjects.ts'
+import { type FreshTopic, freshTopics } from './kafka-topics.ts'
+
+process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1'
+
+/** kafkajs's `ConfigResourceTypes.TOPIC`, which Node finds only in its default export. */
+const TOPIC = 2
+
+/** A broker that was silent for too long leads nothing for a moment, which begins only once it speaks again. */
+const TAKEN_IN_MS = 1000
+
+/** The client that is handed to an adapter. A broker tells clients its own address: `via` leads them elsewhere all the same. */
+export function kafkaAdapterClient(brokers: string, via?: Address): Kafka {
+  const socketFactory = via && {
+    socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ host: via.host, port: via.port }, onConnect),
+  }
+  return new Kafka({ brokers: brokers.split(','), ...kafkaFailFast, ...socketFactory })
+}
+
+/** A client of the tests' own, which tries again. */
+export function kafkaTestClient(brokers: string): Kafka {
+  return new Kafka({
+    brokers: brokers.split(','),
+    logLevel: 0,
+    retry: { initialRetryTime: 50, retries: 20, maxRetryTime: 500 },
+  })
+}
+
+/** Topics of one partition, and routes into them. */
+export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubjects> {
+  const own = await serverFaults(server)
+  const topics = freshTopics(() => kafkaTestClient(server.url))
+  const client = (): Kafka => kafkaAdapterClient(server.url, own)
+  const faults = (topic: FreshTopic): Partial<ServerFaults['faults'] & Pick<SourceSubject, 'freeze'>> =>
+    own === undefined
+      ? {}
+      : {
+          ...own.faults,
+          restart: async () => {
+            await own.faults.restart()
+            await topic.isThere()
+          },
+          freeze: async () => {
+            const thaw = await own.faults.freeze()
+            return async () => {
+              thaw()
+              await topic.isThere({ forMs: TAKEN_IN_MS })
+            }
+          },
+        }
+
+  async function source(): Promise<SourceSubject> {
+    const topic = await topics.take()
+    const { name, admin } = topic
+    return {
+      source: kafkaPartition(client(), { topic: name, partition: 0, batchSize: 3 }),
+      append: async (events) => {
+        const first = events.length === 0 ? 0n : await topic.send(events.map(recordOf))
+        return events.map((_, i) => String(first + BigInt(i)))
+      },
+      trim: async (id) => {
+        await topic.isThere() // kafkajs must have heard of it
+        await admin.deleteTopicRecords({ topic: name, partitions: [{ partition: 0, offset: id }] })
+      },
+      recreate: topic.recreate,
+      corrupt: async () => void (await topic.send([{ value: '', headers: { [wireNames.type]: Buffer.of(0xff) } }])),
+      malformed: ['abc', '-2', '1-0', '01', '+1', '1.5', '9223372036854775808', ' 1', '@', '1@'],
+      ...faults(topic),
+      [Symbol.asyncDispose]: topic[Symbol.asyncDispose],
+    }
+  }
+
+  async function sink(delivery: 'once' | 'at-least-once'): Promise<SinkSubject> {
+    const topic = await topics.take()
+    const { name, admin } = topic
+    const setLargest = async (value: string): Promise<void> => {
+      const resource = { type: TOPIC, name, configEntries: [{ name: 'max.message.bytes', value }] }
+      await admin.alterConfigs({ validateOnly: false, resources: [resource] })
+    }
+    return {
+      sink: () => kafkaSink(client(), { topic: name, delivery }),
+      read: () => committedEvents(kafkaAdapterClient(server.url), name),
+      delivery: delivery === 'once' ? 'effectively-once' : delivery,
+      wipe: topic.recreate,
+      refuse: async () => {
+        await setLargest('150')
+        return () => setLargest('1048588')
+      },
+      // Without a transaction, what comes before it in the batch may be there already.
+      ...(delivery === 'once' && { oversize: 1024 * 1024 }),
+      foreign: async () => void (await topic.send([{ value: 'by others' }])),
+      ...faults(topic),
+      [Symbol.asyncDispose]: topic[Symbol.asyncDispose],
+    }
+  }
+
+  return {
+    sources: { kafkaPartition: source },
+    sinks: {
+      kafkaSink: () => sink('once'),
+      'kafkaSink, at least once': () => sink('at-least-once'),
+    },
+    stores: {},
+    [Symbol.asyncDispose]: async () => {
+      await topics[Symbol.asyncDispose]()
+      await own?.[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** The record of an event as `kafkaSink` writes it, but with the event's own time. */
+function recordOf(event: NewEvent): Message {
+  const whole: Event = { id: '0', timestamp: Date.now(), metadata: null, headers: {}, ...event }
+  const { key, value, headers: fields } = encodeRecord(whole, 'suite')
+  const headers: Record<string, string[]> = Object.create(null)
+  for (const [name, text] of fields) {
+    headers[name] ??= []
+    headers[name].push(text)
+  }
+  const time = Math.floor(whole.timestamp)
+  const times = time >= 0 && time <= Date.now() ? { timestamp: String(time) } : {}
+  return { key, value: value && Buffer.from(value), headers: { ...headers }, ...times }
+}
+
+/** The events of a partition, once no transaction is open: what was committed may be seen a moment later. */
+export async function committedEvents(kafka: Kafka, topic: string, partition = 0): Promise<Event[]> {
+  await using connection = await connectKafka(kafka, { log: topic, topic })
+  const at = { log: topic, topic, partition }
+  const all = await partitionOf(connection, { ...at, isolation: 'all' })
+  const committed = await partitionOf(connection, at)
+  const end = (await all.bounds()).high
+  let { low, high } = await committed.bounds()
+  for (const deadline = Date.now() + 15_000; high < end; high = (await committed.bounds()).high) {
+    if (Date.now() > deadline) throw new Error(`${topic}/${partition}: a transaction has been open for 15 s`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  const events: Event[] = []
+  const reading = { ...at, from: low, proven: false, end, batchSize: 1000, batchBytes: 8 << 20, types: undefined }
+  for await (const batch of partitionBatches(committed, { ...reading, toEvent: decodeRecord }))
+    events.push(...batch.events)
+  return events
+}
