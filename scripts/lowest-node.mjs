@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
-const { engines, exports } = JSON.parse(readFileSync('package.json', 'utf8'))
+const { devDependencies, engines, exports } = JSON.parse(readFileSync('package.json', 'utf8'))
 const lowest = engines.node.replace('>=', '')
 const folder = mkdtempSync(join(tmpdir(), 'reflex-bridge-lowest-'))
 const quiet = ['--no-audit', '--no-fund', '--loglevel=error']
@@ -13,7 +13,8 @@ try {
     execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
   )
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-  execFileSync('npm', ['install', ...quiet, `./${filename}`, `node@${lowest}.0`], { cwd: folder, stdio: 'inherit' })
+  const wanted = [`./${filename}`, `node@${lowest}.0`, `fast-check@${devDependencies['fast-check']}`]
+  execFileSync('npm', ['install', ...quiet, ...wanted], { cwd: folder, stdio: 'inherit' })
   const bin = join(folder, 'node_modules', '.bin')
   const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
   const run = (command, ...args) => execFileSync(join(bin, command), args, { cwd: folder, env, encoding: 'utf8' })
@@ -32,6 +33,22 @@ try {
     console.log(`ok   import '${name}' (${names} names) on Node ${version}`)
   }
   console.log(`ok   reflex-bridge --version: ${run('reflex-bridge', '--version').trim()}`)
+  // TypeScript, as Node runs it.
+  writeFileSync(
+    join(folder, 'spec.ts'),
+    `import { memoryLog, type NewEvent } from 'reflex-bridge'
+import type { SourceSubject } from 'reflex-bridge/testing'
+export function create(): SourceSubject {
+  const log = memoryLog({ batchSize: 3 })
+  return { source: log.source, append: async (events: readonly NewEvent[]) => log.append(...events).map(({ id }) => id) }
+}`,
+  )
+  const report = JSON.parse(
+    run('reflex-bridge', 'verify', './spec.ts', '--runs', '20', '--json').trim().split('\n').at(-1),
+  )
+  const failed = report.properties.filter(({ outcome }) => outcome === 'failed')
+  if (failed.length > 0 || !(report.schedules > 100)) throw new Error(`verify: ${JSON.stringify(report)}`)
+  console.log(`ok   reflex-bridge verify: ${report.properties.length} properties, ${report.schedules} schedules`)
   const audit = JSON.parse(run('reflex-bridge', 'demo', '--orders', '5000', '--json').trim().split('\n').at(-1))
   const [target] = audit.targets
   if (target.delivered !== audit.committed || target.lost + target.duplicated + target.reordered > 0)

@@ -95,7 +95,7 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
       delivery: delivery === 'once' ? 'effectively-once' : delivery,
       wipe: topic.recreate,
       refuse: async () => {
-        await setLargest('150')
+        await setLargest('10')
         return () => setLargest('1048588')
       },
       // Without a transaction, what comes before it in the batch may be there already.

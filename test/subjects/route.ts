@@ -14,7 +14,7 @@ export interface RouteParts {
 export async function routeOf(parts: RouteParts): Promise<BridgeSubject> {
   const [source, sink, store] = await Promise.all([parts.source(), parts.sink(), parts.checkpoints()])
   const { trim } = source
-  const { loseTail, wipe, refuse, restart, freeze, cut, delivery } = sink
+  const { loseTail, losesWhileOpen, wipe, refuse, restart, freeze, cut, delivery } = sink
   return {
     source: source.source,
     append: (events) => source.append(events),
@@ -24,6 +24,7 @@ export async function routeOf(parts: RouteParts): Promise<BridgeSubject> {
     ...(delivery && { delivery }),
     ...(trim && { trim }),
     ...(loseTail && { loseTail }),
+    ...(losesWhileOpen && { losesWhileOpen }),
     ...(wipe && { wipe }),
     ...(refuse && { refuse }),
     ...(restart && { restart }),

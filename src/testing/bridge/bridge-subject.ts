@@ -54,6 +54,8 @@ export interface BridgeSubject extends Subject {
   trim?(id: string): Promise<void> | void
   /** The destination loses its last `count` events, as a broker does that is restored from an older copy. */
   loseTail?(count: number): Promise<void> | void
+  /** What the destination loses may be lost under a bridge that is at work too, as on a server that fails over. Default: only between two. */
+  readonly losesWhileOpen?: boolean | undefined
   /** The destination loses everything. */
   wipe?(): Promise<void> | void
   /** The destination answers every append with an error (read-only, quota, no permission) until what is returned is called. */

@@ -111,7 +111,8 @@ export async function playRoute(
     fromHead && (play.starting.size > 0 || (await subject.checkpoints.get(ROUTE)) === '')
 
   async function lose(loss: (() => Promise<void> | void) | undefined): Promise<void> {
-    if (loss === undefined || play.trimmed > 0) return
+    const mayLose = play.alive === 0 || subject.simulated || subject.losesWhileOpen
+    if (loss === undefined || play.trimmed > 0 || !mayLose) return
     model.blame.loss = true
     play.disturbances++
     await loss()
