@@ -16,6 +16,9 @@ export interface ReadAheadOptions {
   readonly everyMs: number
 }
 
+/** Nobody sees it; an abort without a reason would make an error, with a stack, each time. */
+const DISPOSED = 'disposed'
+
 /** Starts to read a stream. */
 export function readAhead(stream: EventStream, { clock, whileIdle, everyMs }: ReadAheadOptions): ReadAhead {
   const iterator = stream[Symbol.asyncIterator]()
@@ -52,6 +55,6 @@ export function readAhead(stream: EventStream, { clock, whileIdle, everyMs }: Re
       if (!result.done) reading = read()
       return result
     },
-    [Symbol.asyncDispose]: async () => ended.abort(),
+    [Symbol.asyncDispose]: async () => ended.abort(DISPOSED),
   }
 }

@@ -29,6 +29,9 @@ export interface MemoryLogOptions {
   readonly batchSize?: number
 }
 
+/** Nobody sees it; an abort without a reason would make an error, with a stack, each time. */
+const CLOSED = 'closed'
+
 /**
  * Makes an in-memory log for tests of consumers and bridges: its source honours every option and throws every cursor error.
  *
@@ -108,7 +111,7 @@ export function memoryLog({ name = 'memory', batchSize = 1000 }: MemoryLogOption
         yield { events: events as Event[], cursor: String(position) }
       }
     }
-    return eventStream(batches(), () => closed.abort(), { signal, incarnation: String(generation) })
+    return eventStream(batches(), () => closed.abort(CLOSED), { signal, incarnation: String(generation) })
   }
 
   return {

@@ -95,7 +95,8 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
       delivery: delivery === 'once' ? 'effectively-once' : delivery,
       wipe: topic.recreate,
       refuse: async () => {
-        await setLargest('10')
+        // Less than any event; but where there are transactions, no less than the record that ends one.
+        await setLargest(delivery === 'once' ? '150' : '10')
         return () => setLargest('1048588')
       },
       // Without a transaction, what comes before it in the batch may be there already.
