@@ -33,8 +33,9 @@ export interface SinkWriter extends AsyncDisposable {
   /** What was found and is being mended, in words for an operator; undefined when the tail is as saved. */
   readonly repair?: string
   /**
-   * Appends all of `events`, in order, and `cursor`, the source's position after them; `events` may be empty.
-   * Rejects with nothing or everything appended: an unknown outcome is resolved by the next `open`.
+   * Appends all of `events`, in order and unchanged, and `cursor`, the source's position after them; `events` may be empty.
+   * Rejects with nothing or everything appended: an unknown outcome is resolved by the next `open`. What cannot be carried
+   * unchanged, as text that is not well-formed Unicode, is `EVENT_UNENCODABLE`.
    * Throws `FencedError` when another writer has taken over.
    */
   append(events: readonly Event[], cursor: Cursor): Promise<Mark>

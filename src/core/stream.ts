@@ -174,7 +174,8 @@ export async function* eventsOf(stream: EventStream): AsyncGenerator<Event> {
 
 /**
  * A StreamFunc from a generator of events after a cursor, for a log that is simple enough: one batch an event.
- * `toHead`, `fromHead` and `types` are refused unless `read` is declared to honour them.
+ * `toHead`, `fromHead` and `types` are refused unless `read` is declared to honour them. `read` begins with the first read, so a
+ * cursor that it refuses is an error only then: where it has to be proven at open, write a StreamFunc with `eventStream`.
  *
  * @example const stream = streamOf('prices', async function* (after, { signal }) { for await (const row of poll(after, signal)) yield toEvent(row) })
  */

@@ -228,7 +228,7 @@ describe('verify', () => {
       ],
       [[moduleOf(`export const of = 'sink'\n${code}`), '--of', 'source'], /--of source contradicts .* of = "sink"/],
       [[moduleOf(code)], /create\(\) of a source must return .* source and append are missing/],
-      [[good, '--only', 'S1,X9'], /there is no property "X9" of a source: expected some of S1, /],
+      [[good, '--only', 'S1,X9'], /there is no property "X9" in the suite "source": expected some of S1, /],
       [[good, '--report', 'nowhere/report.html'], /--report nowhere\/report\.html: there is no folder/],
       [[good, '--replay', 'abc'], /"abc" is not a replay token/],
     ]
@@ -268,7 +268,7 @@ describe('verify', () => {
     ['a.ts --time-limit 1e3', /expected a whole number from 1 on, found "1e3"/],
     ['a.ts --replay abc --runs 1', /'--replay <token>' cannot be used with option '--runs <n>'/],
     ['--list --seed 1', /'--list' cannot be used with option '--seed <n>'/],
-    ['--list --only X9', /there is no property "X9" of a source: expected some of S1, /],
+    ['--list --only X9', /there is no property "X9" in the suite "source": expected some of S1, /],
   ])('refuses %s', async (args, message) => {
     const command = verifyCommand()
       .exitOverride()

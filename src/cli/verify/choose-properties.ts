@@ -13,6 +13,6 @@ export function chooseProperties(
   const unknown = only?.find((id) => !ids.includes(id))
   if (unknown === undefined) return properties.filter(({ id }) => only === undefined || only.includes(id))
   throw new OptionError(
-    `there is no property ${JSON.stringify(unknown)} of a ${of}: expected some of ${ids.join(', ')}; --list says what they are`,
+    `there is no property ${JSON.stringify(unknown)} in the suite "${of}": expected some of ${ids.join(', ')}; --list says what they are`,
   )
 }

@@ -2,7 +2,7 @@ import { checkProperty, type PropertyResult } from './check-property.ts'
 import { describeFailure } from './describe-failure.ts'
 import type { Subject } from './property.ts'
 import { type Kind, suiteOf } from './suites.ts'
-import { checkOptions, type VerifyOptions } from './verify.ts'
+import { checkOptions, checkSelection, type VerifyOptions } from './verify.ts'
 import { Violation } from './violation.ts'
 
 /** A runner's function that registers a test: vitest's, node:test's, or one of the shape that jest and mocha have. */
@@ -28,6 +28,7 @@ const MORE_MS = 60_000
 export function conformance<K extends Kind = 'source'>(options: ConformanceOptions<K>): void {
   const { of = 'source', test, create, only, onResult } = options
   const suite = suiteOf(of)
+  checkSelection(of, options)
   const checked = checkOptions(options)
   for (const property of suite.properties) {
     const { id, title, grade } = property

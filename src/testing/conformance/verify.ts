@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { OptionError } from '../../core/errors.ts'
 import { checkProperty, type PropertyResult } from './check-property.ts'
 import { playSchedule } from './play-schedule.ts'
@@ -46,12 +47,7 @@ export async function verify<K extends Kind = 'source'>(options: VerifyOptions<K
   const { of = 'source', create, only, signal, onProperty } = options
   const checked = checkOptions(options)
   const suite = suiteOf(of)
-  const known = new Set(suite.properties.map(({ id }) => id))
-  const unknown = only?.find((id) => !known.has(id))
-  if (unknown !== undefined)
-    throw new OptionError(
-      `there is no property ${JSON.stringify(unknown)} of a ${of}: expected some of ${[...known].join(', ')}`,
-    )
+  checkSelection(of, options)
   const startedAt = performance.now()
   const results: PropertyResult[] = []
   for (const property of suite.properties) {
@@ -71,6 +67,39 @@ export async function verify<K extends Kind = 'source'>(options: VerifyOptions<K
     elapsedMs: performance.now() - startedAt,
   }
 }
+
+/** Throws an `OptionError` on ids that the suite does not have, and where there is nothing to create. */
+export function checkSelection(
+  of: Kind,
+  { create, only }: { readonly create: unknown; readonly only?: unknown },
+): void {
+  if (typeof create !== 'function')
+    throw new OptionError(`create must be a function that makes what is under test, but is ${String(create)}`)
+  const known = suiteOf(of).properties.map(({ id }) => id)
+  if (only !== undefined && !Array.isArray(only))
+    throw new OptionError(`only must be an array of ids, but is ${JSON.stringify(only)}`)
+  const unknown = (only as readonly string[] | undefined)?.find((id) => !known.includes(id))
+  if (unknown === undefined) return
+  const expected = `expected some of ${known.join(', ')}`
+  throw new OptionError(`there is no property ${JSON.stringify(unknown)} in the suite "${of}": ${expected}`)
+}
+
+/** Throws an `OptionError` on a command that no property of the suite makes: a schedule that does nothing would pass for ever. */
+function checkSchedule(kind: string, schedule: readonly Command[]): void {
+  const known = new Set<string>()
+  for (const { schedules } of suiteOf(kind).properties)
+    if (schedules !== undefined)
+      for (const sample of fc.sample(schedules, { numRuns: SAMPLES, seed: 1 }))
+        for (const each of sample) known.add(each.do)
+  const unknown = schedule.find((command) => !known.has(command.do))
+  if (unknown === undefined) return
+  throw new OptionError(
+    `there is no command ${JSON.stringify(unknown.do)} in the suite "${kind}": expected some of ${[...known].sort().join(', ')}`,
+  )
+}
+
+/** So many schedules of each property have every command in them. */
+const SAMPLES = 100
 
 /** The options of `checkProperty`, with their defaults. Throws an `OptionError` on one that is wrong. */
 export function checkOptions({
@@ -104,6 +133,8 @@ export async function replay<K extends Kind = 'source'>(options: ReplayOptions<K
     typeof schedule === 'string' ? parseToken(schedule) : { of: options.of ?? 'source', schedule }
   if (options.of !== undefined && options.of !== given.of)
     throw new OptionError(`the token is of a ${given.of}, but a ${options.of} is to be played`)
+  checkSelection(options.of ?? (given.of as Kind), { create })
+  checkSchedule(given.of, given.schedule)
   const { limitMs: patience } = checkOptions({ limitMs })
   const played = await playSchedule(suiteOf(given.of), create as () => Subject, given.schedule, { limitMs: patience })
   if (played.error !== undefined) throw played.error

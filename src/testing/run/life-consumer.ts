@@ -96,7 +96,7 @@ export function lifeConsumer(life: Life): Consumer {
     }
   }
   if (recoverable) {
-    consumer.recover = (error, event) => {
+    const recovered: NonNullable<Consumer['recover']> = (error, event) => {
       if (life.dead) throw crash
       const last = life.thrown.at(-1)
       if (last?.error !== error || last?.eventId !== event.id)
@@ -116,6 +116,8 @@ export function lifeConsumer(life: Life): Consumer {
       // What is skipped here had not been offered, if its filter failed.
       life.offered = Math.max(life.offered, Number(event.id))
     }
+    // Where the handler takes its time, this does as well: an error is a promise that rejects.
+    consumer.recover = handling === 'asynchronous' ? async (...about) => recovered(...about) : recovered
   }
   if (plan.hooks === true || handling === 'background') {
     consumer.start = ({ fail }) => {

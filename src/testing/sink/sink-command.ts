@@ -48,6 +48,7 @@ const body = fc.tuple(arbitraryBody, fc.constantFrom([], ['', ' again'], ['again
 
 type Kind =
   | 'append'
+  | 'appendMany'
   | 'appendOlder'
   | 'appendEmpty'
   | 'appendEmptyOlder'
@@ -73,6 +74,12 @@ type Kind =
 /** Each kind of command. */
 export const sinkCommands: Readonly<Record<Kind, fc.Arbitrary<SinkCommand>>> = {
   append: fc.record({ do: fc.constant('append'), writer: fc.constant(0), count, save }),
+  appendMany: fc.record({
+    do: fc.constant('append'),
+    writer: fc.constant(0),
+    count: fc.integer({ min: 120, max: 600 }),
+    save,
+  }),
   appendOlder: fc.record({ do: fc.constant('append'), writer: fc.integer({ min: 1, max: 2 }), count, save }),
   appendEmpty: fc.record({ do: fc.constant('appendEmpty'), writer: fc.constant(0), save }),
   appendEmptyOlder: fc.record({ do: fc.constant('appendEmpty'), writer: fc.integer({ min: 1, max: 2 }), save }),

@@ -72,7 +72,7 @@ export function grow({ source }: SinkModel, event: Partial<Event> | null = {}): 
       : {
           type: (position % 3) + 1,
           foreignId: `e${position % 3}`,
-          timestamp: 1_767_225_600_000 + position * 1000 + 0.125,
+          timestamp: 1_767_225_600_000 + (position % 5) * 1000 + 0.125, // not in the order of the source
           metadata: Buffer.from(`payload ${position}`),
           headers: {},
           ...event,

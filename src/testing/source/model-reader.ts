@@ -177,7 +177,8 @@ export function modelReader(start: ReaderStart, model: LogModel, { limitMs }: Pa
   /** What it is about to give is gone. */
   function isTrimmed(): boolean {
     if (!isCurrent() || !disturbed.has('trim') || (start.fromEarliest && first)) return false
-    for (let i = most; i < model.trimmed; i++) if (isWanted(model.entries[i] as Entry)) return true
+    const to = Math.min(model.trimmed, end ?? model.trimmed)
+    for (let i = most; i < to; i++) if (isWanted(model.entries[i] as Entry)) return true
     return false
   }
 

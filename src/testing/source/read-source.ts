@@ -12,6 +12,8 @@ export async function awaitEvents(
   { count, turns }: { readonly count: number; readonly turns?: number | undefined },
 ): Promise<void> {
   const { start, disturbed } = reader
+  const [type] = start.types ?? [1]
+  if (type === undefined) return // nothing is to come, ever
   if (reader.due() > 0) await drain(reader, world.steps)
   if (!reader.isOpen || start.end !== undefined || disturbed.size > 0) return
   world.steps.step(
@@ -20,7 +22,7 @@ export async function awaitEvents(
   const waiting = reader.begin()
   if (turns === undefined) await world.settle()
   else for (let i = 0; i < turns; i++) await Promise.resolve()
-  await world.append(count, start.types?.[0] ?? 1)
+  await world.append(count, type)
   world.steps.step('see what came')
   world.steps.result(reader.take(await outcomeOf(waiting, world.patience.limitMs)))
   await drain(reader, world.steps)

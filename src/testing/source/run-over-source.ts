@@ -57,9 +57,9 @@ export function runOverSource({ subject, model, steps, patience }: SourcePlay): 
         const told = `the event ${JSON.stringify(event.id)} (${event.foreignId})`
         const skipped = entries.findIndex((entry, i) => i >= most && i < index && !entry.removed)
         if (stopped)
-          violation ??= new Violation('L3', `the handler was given ${told} after it had failed or was aborted`)
+          violation ??= new Violation('L4', `the handler was given ${told} after it had failed or was aborted`)
         else if (index < 0)
-          violation ??= new Violation('L5', `the handler was given ${told} again, or it was never appended`)
+          violation ??= new Violation('L1', `the handler was given ${told} again, or it was never appended`)
         else if (skipped >= 0)
           violation ??= new Violation('L1', `the handler was given ${told}, but event ${skipped + 1} before it never`)
         if (handled === after && until !== 'head') stopped = true
@@ -97,7 +97,7 @@ export function runOverSource({ subject, model, steps, patience }: SourcePlay): 
           if (!right && undecodable)
             throw new Violation('S14', `a run ${how} failed: ${messageOf(error)}; expected EVENT_UNDECODABLE`)
           if (!right) throw new Violation('L1', `a run ${how} failed: ${messageOf(error)}`)
-        } else if (!stopped) throw new Violation('L3', `a run ${how} failed before: ${messageOf(error)}`)
+        } else if (!stopped) throw new Violation('L4', `a run ${how} failed before: ${messageOf(error)}`)
       } else {
         steps.result(`${handled} handled, ${outcome.value.reason}`)
         if (expected === 'trimmed' || expected === 'ahead')

@@ -50,7 +50,11 @@ export type SourceCommand =
 export type CloseState = 'unread' | 'read' | 'waiting' | 'ended' | 'left'
 
 const small = fc.nat({ max: 7 })
-const types = fc.subarray([1, 2, 3], { minLength: 1 })
+/** One of several, none at all, and some that only all bits tell apart. */
+const types = fc.oneof(
+  { weight: 6, arbitrary: fc.subarray([1, 2, 3], { minLength: 1 }) },
+  { weight: 1, arbitrary: fc.constantFrom<readonly number[]>([], [257], [-1, 2]) },
+)
 
 type CommandName =
   | 'append'
@@ -94,7 +98,7 @@ export const sourceCommands: Readonly<Record<CommandName, fc.Arbitrary<SourceCom
   appendTyped: fc.record({
     do: just('append'),
     count: fc.integer({ min: 1, max: 3 }),
-    type: fc.constantFrom(1, 2, 3),
+    type: fc.constantFrom(1, 2, 3, 257, -1),
   }),
   appendMany: fc.record({ do: just('append'), count: fc.integer({ min: 20, max: 60 }), type: just(1) }),
   appendBody: fc.record({ do: just('appendBody'), body: arbitraryBody }),
@@ -106,6 +110,7 @@ export const sourceCommands: Readonly<Record<CommandName, fc.Arbitrary<SourceCom
     cursor: just(0),
     fromHead: just(true),
     toHead: fc.constantFrom(undefined, undefined, true),
+    types: fc.constantFrom(undefined, undefined, undefined, [1], [2]),
   }),
   openTyped: fc.record({
     do: just('open'),

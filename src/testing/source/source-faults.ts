@@ -51,7 +51,10 @@ export async function disturbLog(world: SourcePlay, command: LogFault): Promise<
 /** A stream at its head that nothing has happened to. */
 function findIdle(world: SourcePlay): ModelReader | undefined {
   const isIdle = (reader: ModelReader): boolean =>
-    !reader.isReadable() && reader.start.end === undefined && reader.disturbed.size === 0
+    !reader.isReadable() &&
+    reader.start.end === undefined &&
+    reader.start.types?.length !== 0 && // to that one nothing comes
+    reader.disturbed.size === 0
   return world.readers().find(isIdle)
 }
 

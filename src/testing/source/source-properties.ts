@@ -128,6 +128,7 @@ export const sourceProperties: readonly Rule[] = [
       schedules: fc.oneof(
         of(c.append, c.open, c.openMalformed),
         of(c.append, c.append, c.open, c.openFirst, c.drain, c.rewind, c.openToHead),
+        inOrder(c.append, fc.oneof(c.openTyped, c.openFromHead), c.await, c.rewind),
         inOrder(c.append, c.openFirst, c.drain, c.recreate, c.open),
       ),
     },
@@ -142,6 +143,8 @@ export const sourceProperties: readonly Rule[] = [
       schedules: fc.oneof(
         of(c.append, c.append, c.open, c.openFirst, c.read, c.drain, c.trim, c.trim),
         inOrder(c.append, c.open, c.trim, c.open),
+        of(c.append, c.append, c.openTyped, c.openToHead, c.read, c.drain, c.trim),
+        inOrder(c.openFromHead, c.append, c.read, c.trim),
       ),
     },
   ),
@@ -270,6 +273,9 @@ export const sourceProperties: readonly Rule[] = [
       schedules: of(c.append, c.openAndClose, c.openAndClose, c.openAborted, c.close, c.open),
     },
   ),
+  rule('Y2', 'stochastic', 'An open ends, with a stream or an error.', 'A consumer would hang before it has begun.', {
+    schedules: of(c.append, c.open, c.openFirst, c.openToHead, c.openFromHead, c.openTyped),
+  }),
   rule(
     'Y3',
     'capability',
