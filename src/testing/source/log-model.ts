@@ -113,6 +113,8 @@ export function logModel(): LogModel {
       }
       if (least > entries.length) return 'ahead'
       if (most > entries.length) return 'anything'
+      // Before everything there is nothing that could be looked for: a log may take that for the earliest.
+      if (most === 0) return trimmed > 0 ? 'trimmed or opens' : 'opens'
       let lost = false
       for (let i = most; i < trimmed; i++) {
         if (entries[i]?.removed) continue

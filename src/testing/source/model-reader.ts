@@ -131,7 +131,7 @@ export function modelReader(start: ReaderStart, model: LogModel, { limitMs }: Pa
     const isGone = (i: number): boolean => entries === model.entries && i < model.trimmed
     for (let i = most; i < index; i++) {
       const skipped = entries[i] as Entry
-      if (!isWanted(skipped) || (isGone(i) && first && start.fromEarliest)) continue
+      if (!isWanted(skipped) || (isGone(i) && first && start.most === 0)) continue
       const jumped = `a stream opened ${opened} went from before ${nameAt(i, entries)} to the event ${told}`
       if (skipped.body === undefined) throw new Violation('S14', `${jumped}, over what is not an event`)
       if (isGone(i)) throw new Violation('S12', `${jumped}, which was trimmed: expected CURSOR_TRIMMED`)
@@ -161,7 +161,8 @@ export function modelReader(start: ReaderStart, model: LogModel, { limitMs }: Pa
   function nextWanted(): number {
     const entries = current()
     const to = Math.min(entries.length, end ?? entries.length)
-    const skip = start.fromEarliest && first ? model.trimmed : 0
+    // Before everything there is nothing to prove: a log may take that for the earliest.
+    const skip = start.most === 0 && first ? model.trimmed : 0
     for (let i = Math.max(most, skip); i < to; i++) if (isWanted(entries[i] as Entry)) return i
     return Math.max(to, most)
   }
@@ -176,7 +177,7 @@ export function modelReader(start: ReaderStart, model: LogModel, { limitMs }: Pa
 
   /** What it is about to give is gone. */
   function isTrimmed(): boolean {
-    if (!isCurrent() || !disturbed.has('trim') || (start.fromEarliest && first)) return false
+    if (!isCurrent() || !disturbed.has('trim') || (start.most === 0 && first)) return false
     const to = Math.min(model.trimmed, end ?? model.trimmed)
     for (let i = most; i < to; i++) if (isWanted(model.entries[i] as Entry)) return true
     return false
