@@ -130,6 +130,7 @@ function installation(context: ServerContext, { version, server, cli, share }: E
       `--port=${port}`,
       `--socket=${join(folder, 'mysql.sock')}`,
       `--pid-file=${join(folder, 'mysql.pid')}`,
+      `--tmpdir=${folder}`, // a server that starts deletes the temporary tables that it finds there, also another's
       '--bind-address=127.0.0.1',
       ...context.args,
     ],
