@@ -1,4 +1,5 @@
 export { untilAborted } from './abort.ts'
+export * from './audit.ts'
 export * from './clock.ts'
 export * from './consumer.ts'
 export * from './cursor.ts'

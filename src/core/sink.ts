@@ -24,6 +24,11 @@ export interface Sink {
     readonly saved?: Checkpoint | undefined
     readonly signal?: AbortSignal | undefined
   }): Promise<SinkWriter>
+  /**
+   * What of the destination's settings can lose events that it has acknowledged, in words for an operator: what is set, and what
+   * that risks. Changes nothing, takes nothing over. `open` asks the same.
+   */
+  audit?(options?: { signal?: AbortSignal | undefined }): Promise<readonly string[]>
 }
 
 /** The one writer of a route. After an error it is dead: close it and open another one. */
