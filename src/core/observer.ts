@@ -1,5 +1,6 @@
 import type { Cursor } from './event.ts'
-import type { Backlog } from './stream.ts'
+import { oldestUnread } from './oldest-unread.ts'
+import type { Backlog, Source } from './stream.ts'
 
 /** Watches a run or a bridge. Every member is optional, synchronous and must not throw. */
 export interface Observer {
@@ -30,6 +31,8 @@ export interface Status {
   readonly saved: Cursor | undefined
   /** What follows the position; undefined where the source cannot tell. */
   readonly backlog: Backlog | undefined
+  /** The timestamp, epoch in ms, of the oldest event after the position; undefined if there is none. */
+  readonly oldestUnreadAt: number | undefined
   readonly handled: number
   readonly skipped: number
   /** Epoch in ms of the last event that was handled or skipped. */
@@ -43,7 +46,7 @@ export interface Status {
 
 /** An observer that keeps a `Status`. */
 export interface StatusObserver extends Required<Observer> {
-  /** The state now; asks the source for the backlog, and rejects as the source does. */
+  /** The state now; asks the source for the backlog and its oldest event, and rejects as the source does. */
   status(options?: { signal?: AbortSignal | undefined }): Promise<Status>
 }
 
@@ -55,9 +58,7 @@ export interface StatusObserver extends Required<Observer> {
  * void run(spec, { observer, signal })
  * console.log((await observer.status()).backlog)
  */
-export function statusObserver(
-  source: { backlog?(after: Cursor, o?: { signal?: AbortSignal | undefined }): Promise<Backlog> } = {},
-): StatusObserver {
+export function statusObserver(source?: Pick<Source, 'stream' | 'backlog'>): StatusObserver {
   const state = {
     position: undefined as Cursor | undefined,
     saved: undefined as Cursor | undefined,
@@ -93,10 +94,13 @@ export function statusObserver(
       state.lastError = error
       state.restarts++
     },
-    status: async (options) => ({
-      ...state,
-      backlog: state.position === undefined ? undefined : await source.backlog?.(state.position, options),
-    }),
+    status: async (options) => {
+      const now = { ...state, backlog: undefined, oldestUnreadAt: undefined }
+      if (now.position === undefined || source === undefined) return now
+      const backlog = await source.backlog?.(now.position, options)
+      const oldest = backlog?.count === 0n ? undefined : await oldestUnread(source, now.position, options)
+      return { ...now, backlog, oldestUnreadAt: oldest?.timestamp }
+    },
   }
 }
 

@@ -4,8 +4,9 @@ import { systemClock } from '../core/clock.ts'
 import { isRetriable } from '../core/errors.ts'
 import type { Cursor } from '../core/event.ts'
 import { combineObservers, type Observer, type Status, statusObserver } from '../core/observer.ts'
+import { oldestUnread } from '../core/oldest-unread.ts'
 import type { Ended } from '../core/run.ts'
-import type { Backlog, Source } from '../core/stream.ts'
+import type { Source } from '../core/stream.ts'
 import { type AttemptOptions, supervise } from '../core/supervise.ts'
 import { type OpenRoute, openRoute } from './open-route.ts'
 import type { RouteConfig } from './parse-config.ts'
@@ -29,7 +30,7 @@ export type RouteEnd = Ended | { readonly reason: 'failed'; readonly error: unkn
 /** A route at work. */
 export interface RunningRoute {
   readonly name: string
-  /** Its state now. Never rejects: a backlog that cannot be had is undefined. */
+  /** Its state now. Never rejects: a backlog that cannot be had is undefined, and so is the time of its oldest event. */
   status(): Promise<RouteStatus>
   /** Resolves when the route has ended; never rejects. */
   readonly ended: Promise<RouteEnd>
@@ -42,9 +43,9 @@ export interface RouteStatus extends Status {
 }
 
 /** A status does not wait longer for the backlog. */
-const BACKLOG_WITHIN_MS = 2000
+const UNREAD_WITHIN_MS = 2000
 /** Counting a backlog may be work for the server: the source is asked for no more than one part of the time in so many. */
-const BACKLOG_SHARE = 20
+const UNREAD_SHARE = 20
 
 /**
  * Starts a route: its bridge under `supervise`, with fresh connections for every attempt, so that nothing dead is used again.
@@ -120,19 +121,21 @@ export function startRoute(
     return reason !== 'failed' && error === signal.reason ? { reason } : { reason, error }
   }
 
-  let known: Backlog | undefined
+  type Unread = Pick<Status, 'backlog' | 'oldestUnreadAt'>
+  let known: Unread | undefined
   let askAgainAt = 0
-  const backlog = async (position: Cursor): Promise<Backlog | undefined> => {
+  const unreadAfter = async (position: Cursor): Promise<Unread | undefined> => {
     const askedAt = performance.now()
-    if (askedAt < askAgainAt) return known
-    askAgainAt = askedAt + BACKLOG_WITHIN_MS
-    try {
-      known = await source?.backlog?.(position, { signal: AbortSignal.timeout(BACKLOG_WITHIN_MS) })
-    } catch {
-      known = undefined // the bridge meets the same failure, and tells it
-    }
+    if (source === undefined || askedAt < askAgainAt) return known
+    askAgainAt = askedAt + UNREAD_WITHIN_MS
+    const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
+    // The bridge meets the same failure, and tells it.
+    const backlog = await source.backlog?.(position, limit).catch(() => undefined)
+    const oldest =
+      backlog?.count === 0n ? undefined : await oldestUnread(source, position, limit).catch(() => undefined)
+    known = { backlog, oldestUnreadAt: oldest?.timestamp }
     const now = performance.now()
-    askAgainAt = now + (now - askedAt) * BACKLOG_SHARE
+    askAgainAt = now + (now - askedAt) * UNREAD_SHARE
     return known
   }
 
@@ -141,7 +144,7 @@ export function startRoute(
     ended: ended(),
     status: async () => {
       const now = await status.status()
-      return { ...now, state, backlog: now.position === undefined ? undefined : await backlog(now.position) }
+      return { ...now, state, ...(now.position === undefined ? {} : await unreadAfter(now.position)) }
     },
   }
 }

@@ -7,6 +7,7 @@ const idle: RouteStatus = {
   position: '7',
   saved: '7',
   backlog: { count: 1200n, unit: 'events' },
+  oldestUnreadAt: undefined,
   handled: 1000,
   skipped: 0,
   lastEventAt: undefined,
@@ -59,7 +60,7 @@ describe('progress on a terminal', () => {
     await using reporter = terminalReporter(screen, { level: 'info' })
     const failure = new Error('connect ECONNREFUSED\nredis://app:hunter2@h')
     reporter.watch([
-      route('orders'),
+      route('orders', { oldestUnreadAt: Date.now() - 3 * 60_000 }),
       route('audit-log', { state: 'waiting', position: undefined, backlog: undefined, handled: 0, lastError: failure }),
     ])
     await screen.drawn((text) => text.includes('audit-log'))
@@ -70,7 +71,7 @@ describe('progress on a terminal', () => {
     expect(shown.split('\n')).toEqual([
       expect.stringMatching(/^\d\d:\d\d:\d\d orders: open after 7$/),
       expect.stringMatching(/^\d\d:\d\d:\d\d audit-log: trying again at redis:\/\/app:\*\*\*@h$/),
-      'orders     running   at 7  1,000 events  0/s  backlog 1,200',
+      'orders     running   at 7  1,000 events  0/s  backlog 1,200 events  oldest 3 min',
       'audit-log  waiting   0 events  0/s  last error: connect ECONNREFUSED\\nredis://app:***@h',
       '',
     ])

@@ -62,11 +62,12 @@ export function jsonReporter({ level }: { readonly level: LogLevel }): Reporter 
 }
 
 /** A status as fields of a line. */
-function fieldsOf({ position, handled, backlog, restarts }: RouteStatus): Record<string, unknown> {
+function fieldsOf({ position, handled, backlog, oldestUnreadAt, restarts }: RouteStatus): Record<string, unknown> {
   return {
     position,
     forwarded: handled,
     ...(backlog === undefined ? {} : { backlog: String(backlog.count), backlogUnit: backlog.unit }),
+    ...(oldestUnreadAt === undefined ? {} : { oldestUnreadAt: new Date(oldestUnreadAt).toISOString() }),
     restarts,
   }
 }

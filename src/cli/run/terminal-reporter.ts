@@ -71,16 +71,24 @@ export function terminalReporter(terminal: Terminal, { level }: { readonly level
 
 /** A route's state in one line. */
 export function statusLine(status: RouteStatus, perSecond: number): string {
-  const { state, position, backlog, lastError, handled } = status
+  const { state, position, backlog, oldestUnreadAt, lastError, handled } = status
   const parts = [
     state.padEnd(8),
     position === undefined ? '' : `at ${position === '' ? 'the start' : position}`,
     `${handled.toLocaleString('en')} events`,
     `${Math.round(perSecond).toLocaleString('en')}/s`,
-    backlog === undefined ? '' : `backlog ${backlog.count.toLocaleString('en')}`,
+    backlog === undefined ? '' : `backlog ${backlog.count.toLocaleString('en')} ${backlog.unit}`,
+    oldestUnreadAt === undefined ? '' : `oldest ${age(oldestUnreadAt)}`,
     lastError === undefined ? '' : `last error: ${describeError(lastError)}`,
   ]
   return printable(parts.filter(Boolean).join('  '))
+}
+
+/** How long ago that was, in the largest unit that tells it. */
+function age(timestamp: number): string {
+  const seconds = Math.max(0, Date.now() - timestamp) / 1000
+  if (seconds < 120) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 }
 
 /** Events per second, from the counts at two drawings, smoothed over about two seconds. */

@@ -1,5 +1,4 @@
 import type { Kind } from '../../testing/conformance/suites.ts'
-import { chooseProperties } from './choose-properties.ts'
 import { loadConformance } from './load-conformance.ts'
 
 /** Options of `listProperties`. */
@@ -12,8 +11,8 @@ export interface ListOptions {
 
 /** Prints the properties of a suite: id, grade, rule, and what breaks where it does not hold. Throws an `OptionError` on an unknown id. */
 export async function listProperties({ of = 'source', only, json }: ListOptions): Promise<void> {
-  const { suites } = await loadConformance()
-  const listed = chooseProperties(suites, of, only).map(({ id, grade, title, why, needs = [] }) => {
+  const { selectProperties } = await loadConformance()
+  const listed = selectProperties(of, only).map(({ id, grade, title, why, needs = [] }) => {
     return { id, grade, title, why, needs: needs as readonly string[] }
   })
   if (json) return console.log(JSON.stringify({ of, properties: listed }))

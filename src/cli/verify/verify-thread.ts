@@ -7,7 +7,6 @@ import type { PropertyResult } from '../../testing/conformance/check-property.ts
 import { testOf } from '../../testing/conformance/describe-failure.ts'
 import type { Command, Property } from '../../testing/conformance/property.ts'
 import type { Kind } from '../../testing/conformance/suites.ts'
-import { chooseProperties } from './choose-properties.ts'
 import type { Finding } from './finding.ts'
 import { importSubject } from './import-subject.ts'
 import { loadConformance } from './load-conformance.ts'
@@ -50,7 +49,7 @@ try {
 async function perform(): Promise<void> {
   const { file, path, runs, seed, only, limitMs, timeLimitMs, token } = job
   const conformance = await loadConformance()
-  const { suites, verify, parseToken } = conformance
+  const { suites, selectProperties, verify, parseToken } = conformance
   const replayed = token === undefined ? undefined : parseToken(token)
   const { create: given, of: said } = await importSubject(file, path)
   const of = kindOf(said, replayed?.of, Object.keys(suites))
@@ -68,7 +67,7 @@ async function perform(): Promise<void> {
     tell({ is: 'replayed', replayed: await replaySchedule(suites[of], create, { ...replayed, of, limitMs }) })
     return
   }
-  const properties = chooseProperties(suites, of, only)
+  const properties = selectProperties(of, only)
   tell({ is: 'loaded', of, ids: properties.map(({ id }) => id) })
   await verify({
     of,

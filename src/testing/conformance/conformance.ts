@@ -1,8 +1,9 @@
 import { checkProperty, type PropertyResult } from './check-property.ts'
 import { describeFailure } from './describe-failure.ts'
 import type { Subject } from './property.ts'
+import { selectProperties } from './select-properties.ts'
 import { type Kind, suiteOf } from './suites.ts'
-import { checkOptions, checkSelection, type VerifyOptions } from './verify.ts'
+import { checkCreate, checkOptions, type VerifyOptions } from './verify.ts'
 import { Violation } from './violation.ts'
 
 /** A runner's function that registers a test: vitest's, node:test's, or one of the shape that jest and mocha have. */
@@ -28,11 +29,10 @@ const MORE_MS = 60_000
 export function conformance<K extends Kind = 'source'>(options: ConformanceOptions<K>): void {
   const { of = 'source', test, create, only, onResult } = options
   const suite = suiteOf(of)
-  checkSelection(of, options)
+  checkCreate(create)
   const checked = checkOptions(options)
-  for (const property of suite.properties) {
+  for (const property of selectProperties(of, only)) {
     const { id, title, grade } = property
-    if (only !== undefined && !only.includes(id)) continue
     // No parameter: jest and mocha would take it for a callback that has to be called.
     const body = async function (this: unknown, ...context: readonly unknown[]): Promise<void> {
       const runner = (context[0] ?? this) as RunnerContext | undefined

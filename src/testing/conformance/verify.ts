@@ -3,6 +3,7 @@ import { OptionError } from '../../core/errors.ts'
 import { checkProperty, type PropertyResult } from './check-property.ts'
 import { playSchedule } from './play-schedule.ts'
 import type { Command, Subject } from './property.ts'
+import { selectProperties } from './select-properties.ts'
 import { type Kind, type Subjects, suiteOf } from './suites.ts'
 import { parseToken, type Replay } from './token.ts'
 
@@ -47,12 +48,11 @@ export async function verify<K extends Kind = 'source'>(options: VerifyOptions<K
   const { of = 'source', create, only, signal, onProperty } = options
   const checked = checkOptions(options)
   const suite = suiteOf(of)
-  checkSelection(of, options)
+  checkCreate(create)
   const startedAt = performance.now()
   const results: PropertyResult[] = []
-  for (const property of suite.properties) {
+  for (const property of selectProperties(of, only)) {
     const { id, title } = property
-    if (only !== undefined && !only.includes(id)) continue
     if (signal?.aborted) break
     onProperty?.({ id, title })
     const result = await checkProperty(suite, property, create as () => Subject, checked)
@@ -68,20 +68,10 @@ export async function verify<K extends Kind = 'source'>(options: VerifyOptions<K
   }
 }
 
-/** Throws an `OptionError` on ids that the suite does not have, and where there is nothing to create. */
-export function checkSelection(
-  of: Kind,
-  { create, only }: { readonly create: unknown; readonly only?: unknown },
-): void {
+/** Throws an `OptionError` where there is nothing to create. */
+export function checkCreate(create: unknown): void {
   if (typeof create !== 'function')
     throw new OptionError(`create must be a function that makes what is under test, but is ${String(create)}`)
-  const known = suiteOf(of).properties.map(({ id }) => id)
-  if (only !== undefined && !Array.isArray(only))
-    throw new OptionError(`only must be an array of ids, but is ${JSON.stringify(only)}`)
-  const unknown = (only as readonly string[] | undefined)?.find((id) => !known.includes(id))
-  if (unknown === undefined) return
-  const expected = `expected some of ${known.join(', ')}`
-  throw new OptionError(`there is no property ${JSON.stringify(unknown)} in the suite "${of}": ${expected}`)
 }
 
 /** Throws an `OptionError` on a command that no property of the suite makes: a schedule that does nothing would pass for ever. */
@@ -133,7 +123,7 @@ export async function replay<K extends Kind = 'source'>(options: ReplayOptions<K
     typeof schedule === 'string' ? parseToken(schedule) : { of: options.of ?? 'source', schedule }
   if (options.of !== undefined && options.of !== given.of)
     throw new OptionError(`the token is of a ${given.of}, but a ${options.of} is to be played`)
-  checkSelection(options.of ?? (given.of as Kind), { create })
+  checkCreate(create)
   checkSchedule(given.of, given.schedule)
   const { limitMs: patience } = checkOptions({ limitMs })
   const played = await playSchedule(suiteOf(given.of), create as () => Subject, given.schedule, { limitMs: patience })

@@ -4,6 +4,7 @@ import { copyFile, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { awaitStopped } from './await-stopped.ts'
 import { freePort } from './free-port.ts'
 import { listensOn } from './listens-on.ts'
 import type { Address, ServerProcess } from './server.ts'
@@ -148,6 +149,7 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
       },
       freeze: () => {
         signalGroup('SIGSTOP')
+        awaitStopped(running().pid)
       },
       thaw: () => {
         signalGroup('SIGCONT')
