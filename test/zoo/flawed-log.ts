@@ -66,6 +66,8 @@ export interface Ways {
   /** What becomes of a stream whose connection was lost: the position to go on from. */
   lost(error: unknown, position: bigint, state: State): bigint
   readonly timesOut: boolean
+  /** Whether a question that is not answered is an error. */
+  readonly questionsTimeOut: boolean
   readonly waits: 'for what is new' | 'without looking again' | 'for ever'
   readonly atHead: 'waits' | 'ends'
   readonly leaks: 'nothing' | 'when it is refused' | 'when it is aborted' | 'always'
@@ -135,6 +137,7 @@ export const rightWays: Ways = {
     throw error
   },
   timesOut: true,
+  questionsTimeOut: true,
   waits: 'for what is new',
   atHead: 'waits',
   leaks: 'nothing',
@@ -192,6 +195,14 @@ export function flawedLog(
     await Promise.resolve()
     if (!connection.isAlive) throw new Error('the connection was lost')
     return answer()
+  }
+
+  /** A question is asked over a connection of its own. */
+  async function question(): Promise<void> {
+    if (frozen === undefined) return
+    if (!ways.questionsTimeOut) await frozen.promise
+    await turn()
+    throw new Error('the server has not answered')
   }
 
   async function stream(after: string, options: StreamOptions): Promise<EventStream> {
@@ -288,14 +299,17 @@ export function flawedLog(
       stream: wrap(stream),
       head: async ({ signal } = {}) => {
         if (ways.heedsSignal) signal?.throwIfAborted()
+        await question()
         return String(ways.head(state()))
       },
       backlog: async (after): Promise<Backlog> => {
+        await question()
         const now = state()
         const from = after === '' ? now.base : ways.prove(ways.position(after, now, ways.parse), now, 'open')
         return { count: BigInt(ways.backlog(between(from, now.head))), unit: 'events' }
       },
       at: async (timestamp) => {
+        await question()
         const index = slots.findIndex((slot) => slot.is === 'event' && slot.event.timestamp >= timestamp)
         return String(base + BigInt(index < 0 ? slots.length : ways.at(index)))
       },

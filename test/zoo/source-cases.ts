@@ -182,43 +182,47 @@ export const sourceCorrect: readonly SourceCase[] = [
 /** Sources that are broken, each in one way. */
 export const sourceCases: readonly SourceCase[] = [
   // where a stream begins
-  broken('resumes at its cursor, not after it', 'design.md: "0" means after offset 0', {
+  broken('resumes at its cursor, not after it', '"0" means after offset 0', {
     start: (position, after) => (after === '' ? position : position - 1n),
   }),
-  broken('resumes one after the next', 'clients.md B.1: last batch + 1, taken twice', {
+  broken('resumes one after the next', 'kafkajs: last batch + 1, taken twice', {
     start: (position, after) => (after === '' ? position : position + 1n),
   }),
   broken('"" is the head', 'XREAD from $; kafkajs fromBeginning: false', {
     prove: (position, { base, head }) => (position === base ? head : position),
   }),
-  broken('a trimmed cursor is moved to the earliest', 'clients.md B.1 trap 4: auto.offset.reset earliest', {
+  broken('a trimmed cursor is moved to the earliest', 'docs/traps.md, kafkajs 4: auto.offset.reset earliest', {
     prove: (position, now, when) =>
       position < now.base && when === 'open' ? now.base : right.prove(position, now, when),
   }),
-  broken('a trimmed cursor is moved to the head', 'clients.md B.1 trap 4: auto.offset.reset latest', {
+  broken('a trimmed cursor is moved to the head', 'docs/traps.md, kafkajs 4: auto.offset.reset latest', {
     prove: (position, now, when) =>
       position < now.base && when === 'open' ? now.head : right.prove(position, now, when),
   }),
-  broken('trimmed under a reader, it goes on at the earliest', 'clients.md B.3 trap 2, B.4 trap 1', {
+  broken('trimmed under a reader, it goes on at the earliest', 'docs/traps.md, nats 2 and ioredis 1', {
     prove: (position, now, when) =>
       position < now.base && when === 'streaming' ? now.base : right.prove(position, now, when),
   }),
-  broken('trimmed under a reader, it goes on at the head', 'clients.md B.2: fallbackMode latest', {
+  broken('trimmed under a reader, it goes on at the head', '@platformatic/kafka: fallbackMode latest', {
     prove: (position, now, when) =>
       position < now.base && when === 'streaming' ? now.head : right.prove(position, now, when),
   }),
-  broken('"" is trimmed when the log is, before the first read', 'design.md rule 4: "" is never trimmed', {
+  broken('"" is trimmed when the log is, before the first read', 'docs/rules.md, rule 4: "" is never trimmed', {
     earliest: 'at open',
   }),
-  broken('a cursor beyond the end waits until the log is that long', 'clients.md B.3 trap 2, B.4 trap 1', {
+  broken('a cursor beyond the end waits until the log is that long', 'docs/traps.md, nats 2 and ioredis 1', {
     prove: (position, now, when) =>
       position > now.head && when === 'open' ? position : right.prove(position, now, when),
     take: (slots, types, from) => right.take(slots, types, from),
   }),
-  broken('a cursor beyond the end is moved to the head', 'clients.md B.1 trap 5: out of range is taken for trimmed', {
-    prove: (position, now, when) =>
-      position > now.head && when === 'open' ? now.head : right.prove(position, now, when),
-  }),
+  broken(
+    'a cursor beyond the end is moved to the head',
+    'docs/traps.md, kafkajs 5: out of range is taken for trimmed',
+    {
+      prove: (position, now, when) =>
+        position > now.head && when === 'open' ? now.head : right.prove(position, now, when),
+    },
+  ),
   broken('a malformed cursor is taken for ""', 'parseInt(cursor) || 0', {
     position: (cursor, now, parse) => {
       try {
@@ -235,10 +239,10 @@ export const sourceCases: readonly SourceCase[] = [
   broken('a malformed cursor is a SyntaxError', 'BigInt("abc") throws', {
     position: (cursor) => BigInt(cursor.split('@')[0] ?? ''),
   }),
-  broken('the incarnation in a cursor is not looked at', 'design.md: position@incarnation; Kafka topic id', {
+  broken('the incarnation in a cursor is not looked at', 'position@incarnation; Kafka topic id', {
     position: (cursor, now, parse) => right.position(cursor.replace(/(?<=^\d+)@g\d+$/, ''), now, parse),
   }),
-  broken('a log that was recreated under a reader is read on', 'design.md rule 4: checked while streaming', {
+  broken('a log that was recreated under a reader is read on', 'docs/rules.md, rule 4: checked while streaming', {
     recreated: (position) => position,
   }),
   broken(
@@ -252,7 +256,7 @@ export const sourceCases: readonly SourceCase[] = [
   ),
   broken(
     'what was lost under a reader is waited for',
-    'design.md rule 4: a server that was restored from an older copy',
+    'docs/rules.md, rule 4: a server that was restored from an older copy',
     {
       prove: (position, now, when) =>
         position > now.head && when === 'streaming' ? position : right.prove(position, now, when),
@@ -268,7 +272,7 @@ export const sourceCases: readonly SourceCase[] = [
   ),
   wrapped(
     'an open proves nothing: the error comes with the first read',
-    'design.md: resolves once the cursor is proven',
+    'resolves once the cursor is proven',
     (stream) => async (after, options) => {
       options.signal?.throwIfAborted()
       const opening = stream(after, options)
@@ -281,32 +285,36 @@ export const sourceCases: readonly SourceCase[] = [
   ),
 
   // toHead and fromHead
-  broken('toHead ends with the last event asked for, not at the position', 'clients.md B.1 trap 3', {
+  broken('toHead ends with the last event asked for, not at the position', 'docs/traps.md, kafkajs 3', {
     isAtEnd: (_, end, lastId) => lastId >= end,
   }),
-  broken('toHead waits for the id after a control record', 'clients.md B.1 trap 3: the last event is 6, the head 8', {
-    writes: ['markers'],
-    isAtEnd: (_, end, lastId) => lastId >= end,
-  }),
-  broken('toHead ends at a head that moves', 'harnesses.md S7', { pinned: 'always' }),
-  broken('toHead pins the head at the first read', 'design.md: resolves once the head is pinned', {
+  broken(
+    'toHead waits for the id after a control record',
+    'docs/traps.md, kafkajs 3: the last event is 6, the head 8',
+    {
+      writes: ['markers'],
+      isAtEnd: (_, end, lastId) => lastId >= end,
+    },
+  ),
+  broken('toHead ends at a head that moves', 'docs/verify.md S7', { pinned: 'always' }),
+  broken('toHead pins the head at the first read', 'resolves once the head is pinned', {
     pinned: 'at the first read',
   }),
   broken('toHead ends one before the head', 'listOffsets is the next offset, last_seq the last', {
     end: ({ head }) => head - 1n,
   }),
-  broken('toHead waits for a first event in an empty log', 'clients.md B.3: at once if num_pending is 0 on open', {
+  broken('toHead waits for a first event in an empty log', 'nats: at once if num_pending is 0 on open', {
     isAtEnd: (position, end) => position >= end && end > right.first,
   }),
-  broken('toHead is ignored', 'design.md rule 12', { end: ({ head }) => head, isAtEnd: () => false }),
-  rebatched('fromHead has no first batch', 'design.md rule 5', async function* (batches, _, { fromHead }) {
+  broken('toHead is ignored', 'docs/rules.md, rule 12', { end: ({ head }) => head, isAtEnd: () => false }),
+  rebatched('fromHead has no first batch', 'docs/rules.md, rule 5', async function* (batches, _, { fromHead }) {
     let isFirst = true
     for await (const batch of batches) {
       if (!isFirst || !fromHead) yield batch
       isFirst = false
     }
   }),
-  broken('fromHead in an empty log begins with the cursor ""', 'design.md rule 5: "0", "-1" or "0-0"', {
+  broken('fromHead in an empty log begins with the cursor ""', 'docs/rules.md, rule 5: "0", "-1" or "0-0"', {
     firstBatch: (position) => ({ events: [], cursor: position === right.first ? '' : String(position) }),
   }),
   broken('fromHead gives the last event there is', 'windshift: AtStreamEnd maps to DeliverLast', {
@@ -314,7 +322,7 @@ export const sourceCases: readonly SourceCase[] = [
   }),
   wrapped(
     'fromHead with a cursor is ignored',
-    'design.md rule 5: refused',
+    'docs/rules.md, rule 5: refused',
     (stream) => (after, options) => stream(after, after === '' ? options : { ...options, fromHead: undefined }),
   ),
   wrapped(
@@ -326,16 +334,20 @@ export const sourceCases: readonly SourceCase[] = [
   // types
   wrapped(
     'types are ignored',
-    'design.md rule 12',
+    'docs/rules.md, rule 12',
     (stream) => (after, options) => stream(after, { ...options, types: undefined }),
   ),
-  broken('types that are no integers match nothing', 'design.md rule 12', {
+  broken('types that are no integers match nothing', 'docs/rules.md, rule 12', {
     check: (after, options) => checkStreamOptions('log', after, { ...options, types: undefined }),
   }),
-  broken('the position does not move over events of other types', 'reflex.md: a filtered consumer falls off the log', {
-    emptyBatches: false,
-  }),
-  broken('the cursor is the last event that was asked for', 'design.md: an empty batch moves the position', {
+  broken(
+    'the position does not move over events of other types',
+    'luno/reflex: a filtered consumer falls off the log',
+    {
+      emptyBatches: false,
+    },
+  ),
+  broken('the cursor is the last event that was asked for', 'an empty batch moves the position', {
     cursor: (_, { events, from }) => BigInt(events.at(-1)?.id ?? from),
   }),
   broken('only the first type is asked for', 'filter_subject for filter_subjects', {
@@ -369,7 +381,7 @@ export const sourceCases: readonly SourceCase[] = [
   ),
   reread(
     'an abort ends the stream as if it were at its end',
-    'clients.md B.3 trap 1: the iterator ends without an error',
+    'docs/traps.md, nats 1: the iterator ends without an error',
     (next, { signal }) =>
       () =>
         next().catch((error: unknown) => {
@@ -391,37 +403,33 @@ export const sourceCases: readonly SourceCase[] = [
       return eventStream(batches(), () => inner[Symbol.asyncDispose](), { incarnation: inner.incarnation })
     },
   ),
-  wrapped('an open does not look at its signal', 'design.md rule 6', (stream) => async (after, options) => {
+  wrapped('an open does not look at its signal', 'docs/rules.md, rule 6', (stream) => async (after, options) => {
     const { signal } = options
     if (!signal?.aborted) return stream(after, options)
     return stream(after, { ...options, signal: undefined })
   }),
   wrapped(
     'an open that is aborted never ends',
-    'clients.md B.5: destroy() leaves the promise pending',
+    'mysql2: destroy() leaves the promise pending',
     (stream) => (after, options) =>
       stream(after, options).catch((error: unknown) => (options.signal?.aborted ? never : Promise.reject(error))),
   ),
-  restreamed(
-    'a close does not end a pending read',
-    'clients.md B.9: return() hangs during a pending next()',
-    (stream) => {
-      let closed = false
-      return {
-        [Symbol.asyncIterator]: () => {
-          const iterator = stream[Symbol.asyncIterator]()
-          return { next: () => iterator.next().then((result) => (closed ? never : result)) }
-        },
-        [Symbol.asyncDispose]: () => {
-          closed = true
-          return stream[Symbol.asyncDispose]()
-        },
-      }
-    },
-  ),
+  restreamed('a close does not end a pending read', 'Node: return() hangs during a pending next()', (stream) => {
+    let closed = false
+    return {
+      [Symbol.asyncIterator]: () => {
+        const iterator = stream[Symbol.asyncIterator]()
+        return { next: () => iterator.next().then((result) => (closed ? never : result)) }
+      },
+      [Symbol.asyncDispose]: () => {
+        closed = true
+        return stream[Symbol.asyncDispose]()
+      },
+    }
+  }),
   restreamed(
     'a close waits for the read that is pending',
-    'clients.md B.1: disconnect waits for the fetch in flight',
+    'kafkajs: disconnect waits for the fetch in flight',
     (stream) => {
       let reading: Promise<unknown> = Promise.resolve()
       return {
@@ -442,7 +450,7 @@ export const sourceCases: readonly SourceCase[] = [
       }
     },
   ),
-  restreamed('a second close throws', 'design.md rule 6: close is idempotent', (stream) => {
+  restreamed('a second close throws', 'docs/rules.md, rule 6: close is idempotent', (stream) => {
     let closed = false
     return {
       [Symbol.asyncDispose]: async () => {
@@ -473,37 +481,35 @@ export const sourceCases: readonly SourceCase[] = [
       }
     },
   ),
-  restreamed(
-    'a stream that was never read is not closed',
-    'clients.md B.9: return() before next() skips finally',
-    (stream) => {
-      let isRead = false
-      return {
-        [Symbol.asyncIterator]: () => {
-          isRead = true
-          return stream[Symbol.asyncIterator]()
-        },
-        [Symbol.asyncDispose]: async () => {
-          if (isRead) await stream[Symbol.asyncDispose]()
-        },
-      }
-    },
-  ),
-  broken('a close leaves its connection open', 'clients.md B.3 trap 3: ordered consumers pile up', { leaks: 'always' }),
+  restreamed('a stream that was never read is not closed', 'Node: return() before next() skips finally', (stream) => {
+    let isRead = false
+    return {
+      [Symbol.asyncIterator]: () => {
+        isRead = true
+        return stream[Symbol.asyncIterator]()
+      },
+      [Symbol.asyncDispose]: async () => {
+        if (isRead) await stream[Symbol.asyncDispose]()
+      },
+    }
+  }),
+  broken('a close leaves its connection open', 'docs/traps.md, nats 3: ordered consumers pile up', { leaks: 'always' }),
   broken('an open that is refused leaves its connection open', 'connect, then check, without a finally', {
     leaks: 'when it is refused',
   }),
-  broken('an open that is aborted leaves its connection open', 'design.md rule 6', { leaks: 'when it is aborted' }),
+  broken('an open that is aborted leaves its connection open', 'docs/rules.md, rule 6', {
+    leaks: 'when it is aborted',
+  }),
 
   // waiting
-  broken('a stream ends at the head', 'design.md rule 3: StreamEndedError', { atHead: 'ends' }),
-  broken('what comes between the look and the wait is missed', 'design.md: subscribe to wake-ups before querying', {
+  broken('a stream ends at the head', 'docs/rules.md, rule 3: StreamEndedError', { atHead: 'ends' }),
+  broken('what comes between the look and the wait is missed', 'subscribe to wake-ups before querying', {
     waits: 'without looking again',
   }),
-  broken('an idle stream never wakes', 'clients.md B.1 trap 1: stuck for ever', { waits: 'for ever' }),
+  broken('an idle stream never wakes', 'docs/traps.md, kafkajs 1: stuck for ever', { waits: 'for ever' }),
 
   // order, ids and what is passed over
-  broken('events are sorted by their ids as strings', 'clients.md B.4 trap 6', {
+  broken('events are sorted by their ids as strings', 'docs/traps.md, ioredis 6', {
     batchSize: 10,
     take: (slots, types, from) => {
       const { events, passed } = right.take(slots, types, from)
@@ -523,7 +529,7 @@ export const sourceCases: readonly SourceCase[] = [
       return { events: events.reverse(), passed }
     },
   }),
-  broken('ids are doubles', 'clients.md B.5: 9007199254740993 becomes …992', {
+  broken('ids are doubles', 'mysql2: 9007199254740993 becomes …992', {
     first: 2n ** 53n - 2n,
     parse: (text) => BigInt(Number(right.parse(text))),
   }),
@@ -595,11 +601,11 @@ export const sourceCases: readonly SourceCase[] = [
         ),
     },
   ),
-  broken('events that are committed late are passed over', 'clients.md B.5: where id > ? missed 160 of 394', {
+  broken('events that are committed late are passed over', 'mysql2: where id > ? missed 160 of 394', {
     writes: ['late'],
     take: taking((slot) => (slot.is === 'late' ? { is: 'marker' } : slot)),
   }),
-  broken('a control record ends the reading', 'clients.md B.1 trap 1: kafkajs#1072', {
+  broken('a control record ends the reading', 'docs/traps.md, kafkajs 1: kafkajs#1072', {
     writes: ['markers'],
     take: (slots, types, from) => {
       const at = slots.findIndex(({ is }) => is === 'marker')
@@ -616,11 +622,11 @@ export const sourceCases: readonly SourceCase[] = [
         from,
       ),
   }),
-  broken('what was rolled back is given', 'clients.md B.1 trap 2: aborted messages leak', {
+  broken('what was rolled back is given', 'docs/traps.md, kafkajs 2: aborted messages leak', {
     writes: ['aborted', 'markers'],
     take: taking((slot) => (slot.is === 'aborted' ? { ...slot, is: 'event' } : slot)),
   }),
-  broken('what is no event is skipped', 'design.md rule 9; windshift: Term is a silent drop', {
+  broken('what is no event is skipped', 'docs/rules.md, rule 9; windshift: Term is a silent drop', {
     take: taking((slot) => (slot.is === 'garbage' ? { is: 'marker' } : slot)),
   }),
   broken('what is no event is an error without a code', 'JSON.parse throws through', {
@@ -655,7 +661,7 @@ export const sourceCases: readonly SourceCase[] = [
   broken('the cursor of a batch is its last event but one', 'Kafka commits the next offset, not the last', {
     cursor: (position) => position - 1n,
   }),
-  rebatched('the cursor of a batch is a number', 'design.md rule 11: never number', async function* (batches) {
+  rebatched('the cursor of a batch is a number', 'docs/rules.md, rule 11: never number', async function* (batches) {
     for await (const { events, cursor } of batches) yield { events, cursor: Number(cursor) as unknown as string }
   }),
   rebatched(
@@ -703,7 +709,7 @@ export const sourceCases: readonly SourceCase[] = [
   ),
 
   // what an event says
-  changed('a null payload becomes empty', 'bridges.md: tombstones; design.md rule 11', ({ metadata }) => ({
+  changed('a null payload becomes empty', 'bridges: tombstones; docs/rules.md, rule 11', ({ metadata }) => ({
     metadata: metadata ?? new Uint8Array(),
   })),
   changed('an empty payload becomes null', 'if (!payload.length)', ({ metadata }) => ({
@@ -717,7 +723,7 @@ export const sourceCases: readonly SourceCase[] = [
   })),
   changed(
     'of several headers of a name the last is kept',
-    'Object.fromEntries; clients.md B.1 trap 12',
+    'Object.fromEntries; docs/traps.md, kafkajs 12',
     ({ headers }) => ({
       headers: Object.fromEntries(
         Object.entries(headers).map(([key, value]) => [key, typeof value === 'string' ? value : (value.at(-1) ?? '')]),
@@ -727,13 +733,13 @@ export const sourceCases: readonly SourceCase[] = [
   changed('names of headers are in lower case', 'HTTP and gRPC metadata', ({ headers }) => ({
     headers: Object.fromEntries(Object.entries(headers).map(([key, value]) => [key.toLowerCase(), value])),
   })),
-  changed('values of headers are trimmed', 'clients.md B.9: NATS trims " lead"', ({ headers }) => ({
+  changed('values of headers are trimmed', 'NATS trims " lead"', ({ headers }) => ({
     headers: Object.fromEntries(
       Object.entries(headers).map(([key, value]) => [key, typeof value === 'string' ? value.trim() : value]),
     ),
   })),
-  changed('headers are lost', 'bridges.md: the record key is dropped', () => ({ headers: {} })),
-  changed('timestamps are cut to ms', 'clients.md B.5: Date drops microseconds', ({ timestamp }) => ({
+  changed('headers are lost', 'bridges: the record key is dropped', () => ({ headers: {} })),
+  changed('timestamps are cut to ms', 'mysql2: Date drops microseconds', ({ timestamp }) => ({
     timestamp: Math.trunc(timestamp),
   })),
   changed('timestamps are those of the log', 'LogAppendTime', () => ({ timestamp: 1_767_225_600_000 })),
@@ -744,7 +750,7 @@ export const sourceCases: readonly SourceCase[] = [
   changed('a foreignId is normalised', 'String.normalize', ({ foreignId }) => ({
     foreignId: foreignId.normalize('NFKC'),
   })),
-  changed('a foreignId is percent-decoded once too often', 'design.md rule 11: one codec', ({ foreignId }) => {
+  changed('a foreignId is percent-decoded once too often', 'docs/rules.md, rule 11: one codec', ({ foreignId }) => {
     try {
       return { foreignId: decodeURIComponent(foreignId) }
     } catch {
@@ -758,12 +764,12 @@ export const sourceCases: readonly SourceCase[] = [
   changed('types have 16 bits', 'smallint columns', ({ type }) => ({ type: (type << 16) >> 16 })),
 
   // servers and connections
-  broken('after a lost connection it goes on from the head', 'clients.md B.0: no adapter reconnects', {
+  broken('after a lost connection it goes on from the head', 'rule 3: no adapter reconnects', {
     lost: (_, __, { head }) => head,
   }),
   broken(
     'after a lost connection it goes on from the earliest',
-    'clients.md B.1 trap 4: seek is forgotten after a rebalance',
+    'docs/traps.md, kafkajs 4: seek is forgotten after a rebalance',
     {
       lost: (_, __, { base }) => base,
     },
@@ -771,12 +777,12 @@ export const sourceCases: readonly SourceCase[] = [
   broken('after a lost connection it goes on one too late', 'ioredis sends XREAD again after it was answered', {
     lost: (_, position) => position + 1n,
   }),
-  broken('after a lost connection it repeats one', 'design.md rule 2: no backward jump', {
+  broken('after a lost connection it repeats one', 'docs/rules.md, rule 2: no backward jump', {
     lost: (_, position) => position - 1n,
   }),
   reread(
     'a lost connection ends the stream without an error',
-    'clients.md B.3 trap 1',
+    'docs/traps.md, nats 1',
     (next) => () =>
       next().catch((error: unknown) => {
         if ((error as Error).message.includes('connection was lost')) return end
@@ -785,16 +791,17 @@ export const sourceCases: readonly SourceCase[] = [
   ),
   reread(
     'a read hangs when its connection is lost',
-    'clients.md B.5: destroy() leaves the promise pending',
+    'mysql2: destroy() leaves the promise pending',
     (next) => () =>
       next().catch((error: unknown) =>
         (error as Error).message.includes('connection was lost') ? never : Promise.reject(error),
       ),
   ),
-  broken('a frozen server is waited for', 'clients.md B.3 trap 4: pings every 2 minutes', { timesOut: false }),
+  broken('a frozen server is waited for', 'docs/traps.md, nats 4: pings every 2 minutes', { timesOut: false }),
+  broken('a question to a frozen server is never answered', 'docs/traps.md, ioredis 4', { questionsTimeOut: false }),
   reread(
     'a read at a frozen server is an empty batch',
-    'clients.md B.4 trap 4: blockingTimeout resolves null',
+    'docs/traps.md, ioredis 4: blockingTimeout resolves null',
     (next) => {
       let cursor: Cursor | undefined
       let isFrozen = false
@@ -824,7 +831,7 @@ export const sourceCases: readonly SourceCase[] = [
   broken('at gives the event of the time itself', 'offsetsForTimes is inclusive, a cursor is not', {
     at: (index) => index + 1,
   }),
-  broken('cursors are compared as strings', 'clients.md B.4 trap 6', {
+  broken('cursors are compared as strings', 'docs/traps.md, ioredis 6', {
     compare: (a, b) => (String(a) < String(b) ? -1 : a === b ? 0 : 1),
   }),
 ]

@@ -114,8 +114,21 @@ async function whileFrozen(
     steps.step('close it, while the server stands still')
     await idle.close()
   }
-  steps.step('open a stream at "", while the server stands still')
-  const opening = await outcomeOf(subject.source.stream('', {}), limitMs)
+  steps.step('open a stream at "", and ask what the source can tell, while the server stands still')
+  const { source } = subject
+  const asked = {
+    'the head': source.head?.(),
+    'the backlog': source.backlog?.(''),
+    'the cursor of a time': source.at?.(FROZEN_AT),
+  }
+  const answering = Object.entries(asked).map(
+    async ([what, answer]) => [what, answer && (await outcomeOf<unknown>(answer, limitMs))] as const,
+  )
+  const opening = await outcomeOf(source.stream('', {}), limitMs)
+  for (const [what, outcome] of await Promise.all(answering)) {
+    if (outcome?.is === 'nothing')
+      throw new Violation(id, `a question for ${what} to a frozen server has not ended within ${limitMs} ms`)
+  }
   if (opening.is === 'nothing')
     throw new Violation(id, `an open at a frozen server has not ended within ${limitMs} ms; expected an error`)
   if (opening.is === 'error') return steps.result(messageOf(opening.error))
@@ -145,6 +158,9 @@ async function endsAtFrozen(
       : `reads at a frozen server gave ${empty + 1} empty batches; expected an error`,
   )
 }
+
+/** Any time will do, epoch in ms; but one to look for in the log. */
+const FROZEN_AT = 1_800_000_000_000
 
 /** An answer may have been on its way, or a timer of the client's own have been before the server's. */
 const MAX_EMPTY = 3

@@ -289,7 +289,7 @@ export const sourceProperties: readonly Rule[] = [
   rule(
     'Y4',
     'capability',
-    'A frozen server is an error of reads and opens, in time, and keeps no stream from being closed.',
+    'A frozen server is an error of reads, opens and questions, in time, and keeps no stream from being closed.',
     'A consumer would stand still for hours, and look healthy.',
     {
       needs: ['freeze'],
