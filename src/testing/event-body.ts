@@ -36,11 +36,12 @@ export const arbitraryBody: fc.Arbitrary<EventBody> = fc
     foreignId: fc.oneof(
       text(40),
       fc.constantFrom('', '0', ' ', 'a b', 'ключ', '🪵', '%25', 'a\nb', '\u0000', '__proto__', 'e\u0301', 'ﬁ'),
+      fc.constantFrom('n'.repeat(255), 'é🪵'.repeat(85)),
     ),
     micros: fc.oneof(
       fc.integer({ min: 0, max: 4_102_444_800_000_000 }),
-      fc.constantFrom(0, 1_767_225_600_000_001, 1_767_225_600_000_000),
-    ), // to 2100
+      fc.constantFrom(0, 1_767_225_600_000_001, 1_767_225_600_000_000, -1, -1_000_001, -2_208_988_800_000_000),
+    ), // 1900 to 2100
     hex: fc.option(
       fc.oneof(
         { weight: 6, arbitrary: fc.uint8Array({ maxLength: 60 }).map(hexDigits) },
@@ -49,7 +50,7 @@ export const arbitraryBody: fc.Arbitrary<EventBody> = fc
     ),
     headers: fc.oneof(
       fc.array(fc.tuple(headerName, text(20)), { maxLength: 4 }),
-      fc.constant([['long', 'x'.repeat(2000)] as const]),
+      fc.constantFrom(2000, 20_000).map((length) => [['long', 'x'.repeat(length)] as const]),
       fc.constant(Array.from({ length: 20 }, (_, i) => [`h${i}`, String(i)] as const)),
       // Of one name, in an order that means something.
       fc

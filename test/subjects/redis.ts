@@ -149,7 +149,9 @@ export async function appendTo(client: Redis, key: string, events: readonly NewE
   const times = events.map(({ timestamp }) => timestamp)
   const rising =
     (await client.exists(key)) === 0 &&
-    times.every((time, i) => Number.isInteger(time) && (i === 0 || Number(time) > Number(times[i - 1])))
+    times.every(
+      (time, i) => Number.isInteger(time) && Number(time) >= 0 && (i === 0 || Number(time) > Number(times[i - 1])),
+    )
   const ids: string[] = []
   const pipeline = client.pipeline()
   for (const [i, event] of events.entries()) {
