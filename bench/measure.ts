@@ -1,4 +1,4 @@
-/** One line of the report: ours beside what it is held against, measured in turns in one process. */
+/** One line of the report: ours beside what it is held against: measured in turns in one process, or a limit. */
 export interface Result {
   readonly case: string
   readonly ours: number
@@ -61,6 +61,12 @@ export async function compareEach({
     const [a, b] = [medianAt(figures.ours, i), medianAt(figures.reference, i)]
     return { case: name, ours: round3(a), reference: round3(b), referenceName, ratio: round3(a / b), unit }
   })
+}
+
+/** A figure that was measured by itself, held against a limit or against another one. */
+export function against(figure: Omit<Result, 'ratio'>): Result {
+  const { ours, reference } = figure
+  return { ...figure, ours: round3(ours), reference: round3(reference), ratio: round3(ours / reference) }
 }
 
 /** Events a second of something that takes `count` of them. */

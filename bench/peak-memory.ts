@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 
-/** The most that a process used, in bytes. */
+/** The most that a process used, in bytes, and what it printed. */
 export interface PeakMemory {
   /** Its resident set, as the kernel counts it. */
   readonly resident: number
   /** JavaScript objects and buffers, garbage that is not collected yet included; looked at every 5 ms. */
   readonly heap: number
+  readonly output: string
 }
 
 /** Loaded before the program: tells on file descriptor 3, at the end, what it used. */
@@ -32,14 +33,15 @@ process.on('exit', () => {
 export async function peakMemory(args: readonly string[], compileCache: string): Promise<PeakMemory> {
   const preload = ['--import', `data:text/javascript,${encodeURIComponent(REPORTER)}`]
   const child = spawn(process.execPath, [...process.execArgv, ...preload, ...args], {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
   })
-  const [errors, told, [code]] = await Promise.all([
+  const [output, errors, told, [code]] = await Promise.all([
+    text(child.stdout as NonNullable<typeof child.stdout>),
     text(child.stderr as NonNullable<typeof child.stderr>),
     text(child.stdio[3] as NonNullable<typeof child.stderr>),
     once(child, 'close'),
   ])
   if (code !== 0) throw new Error(`${args.join(' ').slice(0, 200)} ended with ${code}: ${errors}`)
-  return JSON.parse(told) as PeakMemory
+  return { ...(JSON.parse(told) as Omit<PeakMemory, 'output'>), output }
 }

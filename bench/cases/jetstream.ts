@@ -8,6 +8,8 @@ import { latency } from '../latency.ts'
 import { compare, type Result, rate } from '../measure.ts'
 
 const PAGE = 1000
+/** Of what goes message by message, a fifth is enough. */
+const SOME = COUNT / 5
 
 /** JetStream: source and run against bare consume loops, the sink against bare atomic batches, and the latency. */
 export async function jetstreamCases(): Promise<Result[]> {
@@ -26,14 +28,14 @@ export async function jetstreamCases(): Promise<Result[]> {
     id: String(i + 1),
   }))
   let round = 0
-  const newStream = async (name = `bench-${++round}`): Promise<string> => {
-    await manager.streams.add({ name, subjects: [`${name}.>`], allow_atomic: true })
+  const newStream = async (name = `bench-${++round}`, { atomic = true } = {}): Promise<string> => {
+    await manager.streams.add({ name, subjects: [`${name}.>`], allow_atomic: atomic })
     return name
   }
-  const append = async (stream: string): Promise<void> => {
+  const append = async (stream: string, count = COUNT): Promise<void> => {
     const sink = jetstreamSink({ connect: connectOnce, stream, subject: stream })
     await using writer = await sink.open({ route: 'bench', source: 'bench' })
-    for (let i = 0; i < COUNT; i += PAGE) {
+    for (let i = 0; i < count; i += PAGE) {
       const batch = events.slice(i, i + PAGE)
       await writer.append(batch, batch.at(-1)?.id ?? '')
     }
@@ -61,6 +63,22 @@ export async function jetstreamCases(): Promise<Result[]> {
       for (const event of rest.slice(0, -1)) batch.add(...message(event))
       last = (await batch.commit(...message(rest.at(-1) as Event))).seq
     }
+  }
+  /** As fast as the client can without a hole: each message is bound to the one before it, and many are in flight. */
+  const publishChain = async (stream: string) => {
+    const inFlight: Promise<unknown>[] = []
+    for (const [i, event] of events.slice(0, SOME).entries()) {
+      const previous = i === 0 ? {} : { expect: { lastMsgID: String(i) } }
+      const options = { headers: headersOf(event), msgID: event.id, ...previous }
+      inFlight.push(client.publish(`${stream}.1`, event.metadata ?? '', options))
+      if (inFlight.length === 1000) await inFlight.shift()
+    }
+    await Promise.all(inFlight)
+  }
+  /** Appends to a fresh stream with the sink. */
+  const appendRate = async (atomic: boolean, count = SOME): Promise<number> => {
+    const stream = await newStream(undefined, { atomic })
+    return rate(count, () => append(stream, count))
   }
   const consumeBare = async (stream: string, look: (fields: { get(name: string): string } | undefined) => void) => {
     const consumer = await client.consumers.get(stream)
@@ -101,17 +119,31 @@ export async function jetstreamCases(): Promise<Result[]> {
   }
   results.push(
     await compare({
-      case: 'JetStream sink',
+      case: 'JetStream sink, atomic batches',
       unit: 'events/s',
       referenceName: 'bare atomic batches (@nats-io/jetstream)',
-      ours: async () => {
-        const stream = await newStream()
-        return rate(COUNT, () => append(stream))
-      },
+      ours: () => appendRate(true, COUNT),
       reference: async () => {
         const stream = await newStream()
         return rate(COUNT, () => publishBare(stream, headersOf))
       },
+    }),
+    await compare({
+      case: 'JetStream sink, message by message',
+      unit: 'events/s',
+      referenceName: 'bare chain of message ids, 1,000 in flight',
+      ours: () => appendRate(false),
+      reference: async () => {
+        const stream = await newStream(undefined, { atomic: false })
+        return rate(SOME, () => publishChain(stream))
+      },
+    }),
+    await compare({
+      case: 'JetStream sink, atomic batches',
+      unit: 'events/s',
+      referenceName: 'the sink message by message',
+      ours: () => appendRate(true),
+      reference: () => appendRate(false),
     }),
     ...(await latency('JetStream publish → handler', {
       referenceName: 'bare consume (@nats-io/jetstream)',

@@ -31,14 +31,16 @@ export async function kafkaCases(): Promise<Result[]> {
   let round = 0
   const newTopic = async (): Promise<string> => {
     const topic = `bench-${++round}`
-    await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+    // kafkajs makes one batch of what it is given, however large.
+    const configEntries = [{ name: 'max.message.bytes', value: '8388608' }]
+    await admin.createTopics({ topics: [{ topic, numPartitions: 1, configEntries }], waitForLeaders: true })
     return topic
   }
 
-  const append = async (topic: string, delivery: 'once' | 'at-least-once'): Promise<void> => {
+  const append = async (topic: string, delivery: 'once' | 'at-least-once', page = PAGE): Promise<void> => {
     await using writer = await kafkaSink(kafka, { topic, delivery }).open({ route: 'bench', source: 'bench' })
-    for (let i = 0; i < COUNT; i += PAGE) {
-      const batch = events.slice(i, i + PAGE)
+    for (let i = 0; i < COUNT; i += page) {
+      const batch = events.slice(i, i + page)
       await writer.append(batch, batch.at(-1)?.id ?? '')
     }
   }
@@ -49,35 +51,49 @@ export async function kafkaCases(): Promise<Result[]> {
       headers: { [wireNames.source]: 'bench', [wireNames.sourceId]: id, [wireNames.type]: String(type) },
     }))
 
-  const source = await newTopic()
-  await append(source, 'once')
-  const results = [
-    await compare({
-      case: 'Kafka source + run',
-      unit: 'events/s',
-      referenceName: 'bare fetch loop (kafkajs)',
-      ours: () => {
-        const { stream } = kafkaPartition(kafka, { topic: source, partition: 0 })
-        return rate(COUNT, () =>
-          run({ stream, cursors: memoryCursors(), consumer: { name: 'bench', handle: () => {} } }, { toHead: true }),
-        )
-      },
-      reference: () => bareFetch(patient, source),
-    }),
-  ]
-  for (const [delivery, name] of [
-    ['once', 'transactions with a cursor record (kafkajs)'],
-    ['at-least-once', 'idempotent producer with a cursor record (kafkajs)'],
+  const [own, foreign] = [await newTopic(), await newTopic()]
+  await append(own, 'once')
+  const others = patient.producer()
+  await others.connect()
+  for (let i = 0; i < COUNT; i += PAGE)
+    await others.send({
+      topic: foreign,
+      messages: messagesOf(events.slice(i, i + PAGE)).map(({ key, value }) => ({ key, value })),
+    })
+  await others.disconnect()
+  const results: Result[] = []
+  for (const [what, topic] of [
+    ['events of ours', own],
+    ['records of others', foreign],
+  ] as const)
+    results.push(
+      await compare({
+        case: `Kafka source + run, ${what}`,
+        unit: 'events/s',
+        referenceName: 'bare fetch loop (kafkajs)',
+        ours: () => {
+          const { stream } = kafkaPartition(kafka, { topic, partition: 0 })
+          return rate(COUNT, () =>
+            run({ stream, cursors: memoryCursors(), consumer: { name: 'bench', handle: () => {} } }, { toHead: true }),
+          )
+        },
+        reference: () => bareFetch(patient, topic),
+      }),
+    )
+  for (const [delivery, page, name] of [
+    ['once', PAGE, 'transactions with a cursor record (kafkajs)'],
+    ['once', 5 * PAGE, 'transactions with a cursor record (kafkajs)'],
+    ['at-least-once', PAGE, 'idempotent producer with a cursor record (kafkajs)'],
   ] as const) {
     const once = delivery === 'once'
     results.push(
       await compare({
-        case: `Kafka sink, ${delivery}`,
+        case: `Kafka sink, ${delivery}, ${page.toLocaleString('en')} at a time`,
         unit: 'events/s',
         referenceName: name,
         ours: async () => {
           const topic = await newTopic()
-          return rate(COUNT, () => append(topic, delivery))
+          return rate(COUNT, () => append(topic, delivery, page))
         },
         reference: async () => {
           const [topic, cursors] = [await newTopic(), await newTopic()]
@@ -85,8 +101,8 @@ export async function kafkaCases(): Promise<Result[]> {
           const producer = patient.producer({ idempotent: true, maxInFlightRequests: 1, ...identity })
           await producer.connect()
           const figure = await rate(COUNT, async () => {
-            for (let i = 0; i < COUNT; i += PAGE) {
-              const messages = messagesOf(events.slice(i, i + PAGE))
+            for (let i = 0; i < COUNT; i += page) {
+              const messages = messagesOf(events.slice(i, i + page))
               const sender = once ? await producer.transaction() : producer
               await sender.send({ topic, acks: -1, messages })
               await sender.send({ topic: cursors, acks: -1, messages: [{ key: 'bench', value: String(i) }] })
@@ -137,8 +153,31 @@ export async function kafkaCases(): Promise<Result[]> {
   return results
 }
 
-/** The cluster behind a consumer of kafkajs that joins no group, and its fetch. */
-async function fetcher(kafka: Kafka, topic: string) {
+/** `Cluster` of kafkajs, as far as it is used. */
+interface BareCluster {
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  addTargetTopic(topic: string): Promise<void>
+  findBroker(o: { nodeId: string }): Promise<{
+    fetch(o: object): Promise<{ responses: { partitions: { messages: BareMessage[] }[] }[] }>
+  }>
+  findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>
+  fetchTopicsOffset(topics: object[]): Promise<{ partitions: { offset: string }[] }[]>
+}
+
+interface BareMessage {
+  readonly offset: string
+  readonly isControlRecord?: boolean
+  readonly batchContext?: { readonly firstOffset: string; readonly lastOffsetDelta: number }
+}
+
+interface BareFetcher {
+  readonly cluster: BareCluster
+  fetch(offset: bigint, maxWaitTime?: number): Promise<BareMessage[]>
+}
+
+/** The cluster behind a consumer of kafkajs that joins no group, and its fetch from partition 0. */
+export async function fetcher(kafka: Kafka, topic: string): Promise<BareFetcher> {
   let found: unknown
   kafka.consumer({
     groupId: 'bench',
@@ -149,26 +188,7 @@ async function fetcher(kafka: Kafka, topic: string) {
       },
     ],
   })
-  const cluster = found as {
-    connect(): Promise<void>
-    disconnect(): Promise<void>
-    addTargetTopic(topic: string): Promise<void>
-    findBroker(o: { nodeId: string }): Promise<{
-      fetch(o: object): Promise<{
-        responses: {
-          partitions: {
-            messages: {
-              offset: string
-              isControlRecord?: boolean
-              batchContext?: { firstOffset: string; lastOffsetDelta: number }
-            }[]
-          }[]
-        }[]
-      }>
-    }>
-    findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>
-    fetchTopicsOffset(topics: object[]): Promise<{ partitions: { offset: string }[] }[]>
-  }
+  const cluster = found as BareCluster
   await cluster.connect()
   await cluster.addTargetTopic(topic)
   const [leader = ''] = Object.keys(cluster.findLeaderForPartitions(topic, [0]))
@@ -182,15 +202,24 @@ async function fetcher(kafka: Kafka, topic: string) {
   return { cluster, fetch }
 }
 
+/** Every message once, to a handler that does nothing. What was aborted would come as well. */
 async function bareFetch(kafka: Kafka, topic: string): Promise<number> {
-  return rate(COUNT, async () => {
+  let handled = 0
+  const handle = (message: object): void => {
+    if (message !== undefined) handled++
+  }
+  const figure = await rate(COUNT, async () => {
     const { cluster, fetch } = await fetcher(kafka, topic)
     const [offsets] = await cluster.fetchTopicsOffset([{ topic, partitions: [{ partition: 0 }], fromBeginning: false }])
     const end = BigInt(offsets?.partitions[0]?.offset ?? 0)
     for (let offset = 0n; offset < end; ) {
-      const last = (await fetch(offset)).at(-1)?.batchContext
+      const messages = await fetch(offset)
+      for (const message of messages) if (!message.isControlRecord && BigInt(message.offset) >= offset) handle(message)
+      const last = messages.at(-1)?.batchContext
       if (last !== undefined) offset = BigInt(last.firstOffset) + BigInt(last.lastOffsetDelta) + 1n
     }
     await cluster.disconnect()
   })
+  if (handled !== COUNT) throw new Error(`the bare loop has read ${handled} messages of ${COUNT}`)
+  return figure
 }

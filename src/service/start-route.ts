@@ -59,10 +59,17 @@ export function startRoute(
   const status = statusObserver()
   let state: RouteStatus['state'] = 'starting'
   let source: Source | undefined
+  const told = new Set<string>()
+  /** What attempts that come to nothing have to say is said once. */
+  const note = (text: string): void => {
+    if (!told.has(text)) onNote?.(text)
+    told.add(text)
+  }
   const states: Observer = {
     opened: () => {
       state = 'running'
     },
+    saved: () => told.clear(),
     restarting: () => {
       state = 'waiting'
     },
@@ -70,7 +77,7 @@ export function startRoute(
   const observers = combineObservers(states, status, observer)
 
   const prepare = async (): Promise<OpenRoute> => {
-    const open = await openRoute(route, { createTables, readOnly: false, note: onNote })
+    const open = await openRoute(route, { createTables, readOnly: false, note })
     try {
       if (createTables) await untilAborted(open.createTables(), signal)
       return open

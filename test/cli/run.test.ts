@@ -256,7 +256,7 @@ describe('run, with servers', () => {
     const { code, stdout } = await running.ended
     expect(code).toBe(0)
     expect((await sink.read()).map(({ id }) => id)).toEqual(upTo(100).map((id) => `${id}-0`))
-    expect(jsonLines(stdout).find(({ level }) => level === 'warn')).toMatchObject({
+    expect(jsonLines(stdout).find(({ code }) => code === 'REDIS_CONNECTION')).toMatchObject({
       route: 'orders',
       code: 'REDIS_CONNECTION',
       failures: 1,

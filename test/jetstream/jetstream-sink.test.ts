@@ -1,132 +1,34 @@
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, inject, onTestFinished, test } from 'vitest'
-import { headerBlock } from '../../src/adapters/jetstream/codec.ts'
+import fc from 'fast-check'
+import { describe, expect, inject, test } from 'vitest'
 import { type JetStreamSinkOptions, jetstreamSink } from '../../src/adapters/jetstream/jetstream-sink.ts'
+import { atomicPublisher } from '../../src/adapters/jetstream/publisher.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
-import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
+import type { Checkpoint } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
-import { type Server, tcpProxy } from '../../src/testing/servers/index.ts'
+import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
-import { hasAtomicBatches } from '../subjects/jetstream.ts'
-import { type NatsAdmin, type NatsStored, natsEventOf, natsHeadersOf } from '../subjects/nats-admin.ts'
+import { type NatsStored, natsEventOf, natsHeadersOf } from '../subjects/nats-admin.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
-import { type ClientName, clientNames, connector, ownServer, testAdmin } from './fixture.ts'
-
-const SOURCE = 'shop.events'
-
-/** Events `from` to `from + count - 1` of a source. */
-function events(count: number, { from = 1, bytes = 10 }: { from?: number; bytes?: number } = {}): Event[] {
-  return Array.from({ length: count }, (_, i) => ({
-    id: String(from + i),
-    type: 1 + ((from + i) % 3),
-    foreignId: `e${from + i}`,
-    timestamp: 1_767_225_600_000,
-    metadata: Buffer.alloc(bytes, 120),
-    headers: {},
-  }))
-}
-
-interface Route {
-  readonly to: NatsAdmin
-  readonly stream: string
-  readonly prefix: string
-  /** Opens a writer; it is closed with the test. */
-  open(saved?: Checkpoint, options?: Partial<JetStreamSinkOptions>): Promise<SinkWriter>
-  /** The source ids of the messages under the prefix, in order. */
-  ids(): Promise<unknown[]>
-}
-
-interface RouteOptions {
-  readonly url?: string
-  readonly stream?: string
-  readonly prefix?: string
-  readonly source?: string
-  /** Of the stream, which is made if it is not given by name. */
-  readonly config?: object
-  readonly client?: ClientName
-  readonly connect?: object
-  readonly to?: NatsAdmin
-}
-
-async function route(options: RouteOptions = {}): Promise<Route> {
-  const { url = inject('servers').nats.url, source = SOURCE, client = '@nats-io v3' } = options
-  const to = options.to ?? (await testAdmin(url))
-  const stream = options.stream ?? fresh('out')
-  const prefix = options.prefix ?? `${stream}.to`
-  if (options.stream === undefined) await to.createStream(stream, { subjects: [`${prefix}.>`], ...options.config })
-  const connect = connector(client, url, options.connect)
-  return {
-    to,
-    stream,
-    prefix,
-    open: async (saved, more = {}) => {
-      const sink = jetstreamSink({ connect, stream, subject: prefix, ...more })
-      const writer = await sink.open({ route: 'r', source, saved })
-      onTestFinished(() => writer[Symbol.asyncDispose]())
-      return writer
-    },
-    ids: async () =>
-      (await to.messages(stream))
-        .filter(({ subject }) => subject.startsWith(`${prefix}.`))
-        .map((each) => natsEventOf(each).headers[wireNames.sourceId]),
-  }
-}
-
-/** Appends events up to `end` in batches, from where the writer says; what a bridge would have saved. */
-async function pump(
-  writer: SinkWriter,
-  end: number,
-  { batch = 5, saved }: { batch?: number; saved?: Checkpoint } = {},
-): Promise<Checkpoint> {
-  let checkpoint = saved
-  for (let at = Number(writer.resumeFrom); at < end; ) {
-    const part = events(Math.min(batch, end - at), { from: at + 1 })
-    at += part.length
-    checkpoint = { cursor: String(at), mark: await writer.append(part, String(at)) }
-  }
-  return checkpoint as Checkpoint
-}
-const upTo = (count: number, from = 1): string[] => events(count - from + 1, { from }).map(({ id }) => id)
-
-/** The newest sequence of a stream. */
-const lastSeq = async (to: NatsAdmin, stream: string): Promise<number> => (await to.info(stream)).state.last_seq
-
-/** The headers of a message, as they stand on the wire. */
-const headersOf = (pairs: readonly (readonly [name: string, value: string])[]): Uint8Array =>
-  headerBlock(pairs.map(([name, value]) => `${name}: ${value}\r\n`).join(''))
-
-/** The server loses the last `lose` messages, as one that is restored from an older copy, in a stream of the same name. */
-async function restoreOlder(to: NatsAdmin, stream: string, lose: number): Promise<void> {
-  const { config } = await to.info(stream)
-  const kept = (await to.messages(stream)).slice(0, -lose)
-  await to.api(`STREAM.DELETE.${stream}`)
-  await to.createStream(stream, config)
-  for (const message of kept) await to.publish(message.subject, message.data, headersOf(natsHeadersOf(message)))
-}
-
-/** A folder of the test's own. */
-async function ownFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'reflex-nats-'))
-  onTestFinished(() => rm(folder, { recursive: true, force: true }))
-  return folder
-}
-
-/** A server with a configuration file. */
-async function serverWith(config: string): Promise<Server> {
-  const path = join(await ownFolder(), 'nats.conf')
-  await writeFile(path, config)
-  return ownServer({ args: ['-c', path] })
-}
-
-const atomic = hasAtomicBatches(inject('servers').nats.version)
-const modes = [
-  ...(atomic ? [{ mode: 'atomic', config: { allow_atomic: true } }] : []),
-  { mode: 'message by message', config: {} },
-]
-const needsAtomic = { skip: !atomic }
+import { clientNames, connector, ownServer, testAdmin } from './fixture.ts'
+import {
+  atomic,
+  events,
+  headersOf,
+  lastSeq,
+  modes,
+  needsAtomic,
+  ownFolder,
+  pump,
+  type RouteOptions,
+  restoreOlder,
+  route,
+  SOURCE,
+  serverWith,
+  upTo,
+} from './sink-route.ts'
 
 describe('a message', () => {
   test('goes to the subject of its type, with the source, the id and the rest as headers', async () => {
@@ -336,17 +238,20 @@ describe.each(modes)('$mode', ({ config }) => {
   })
 
   test('max_payload and max_msg_size: an event that is too large is refused with its batch, before anything is sent', async () => {
-    const limits: [RouteOptions, number][] = [
-      [{ config }, 1024 * 1024],
-      [{ config: { ...config, max_msg_size: 10_000 } }, 10_000],
+    const limits: [RouteOptions, number, string][] = [
+      [{ config }, 1024 * 1024, 'max_payload of the server'],
+      [{ config: { ...config, max_msg_size: 10_000 } }, 10_000, 'max_msg_size of the stream'],
     ]
-    for (const [options, limit] of limits) {
+    for (const [options, limit, name] of limits) {
       const { open, ids } = await route(options)
       const writer = await open()
       const large = events(1, { from: 3, bytes: limit })
       const error = await errorOf(writer.append([...events(2), ...large], '3'))
       expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
-      expect(String(error)).toMatch(/event 3 has \d+ bytes.*raise max_payload/)
+      const size = Number(/event 3 has (\d+) bytes with its headers/.exec(String(error))?.[1])
+      expect(size).toBeGreaterThan(limit)
+      expect(size).toBeLessThan(limit + 1000)
+      expect(String(error)).toContain(`${name} is ${limit}: raise it`)
       expect(await ids()).toEqual([])
       const fits = { ...(large[0] as Event), metadata: Buffer.alloc(limit - 1000) }
       await (await open()).append([...events(2), fits], '3')
@@ -716,4 +621,86 @@ describe('refused, with what to do', () => {
     const { open } = await route()
     expect(codeOf(await errorOf(open({ cursor: '1', mark: '17-0/5' })))).toBe('CURSOR_INVALID')
   })
+})
+
+describe.each(modes)('sizes, $mode', ({ config }) => {
+  test('an event whose headers come near the limit of the server is taken or refused before anything is sent', async () => {
+    const { open, ids } = await route({ config })
+    const [event] = events(1) as [Event]
+    const withHeader = (bytes: number): Event => ({ ...event, headers: { long: 'x'.repeat(bytes) } })
+    const error = await errorOf((await open()).append([withHeader(65_535)], '1'))
+    expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
+    expect(String(error)).toMatch(/event 1 has 6\d{4} bytes of headers, and the server takes 65535: shorten them/)
+    expect(await ids()).toEqual([])
+    await (await open()).append([withHeader(64_700)], '1')
+    expect(await ids()).toEqual(['1'])
+  })
+
+  test('any numbers and sizes of events are appended whole: the limits of the server hold', {
+    timeout: 60_000,
+  }, async () => {
+    const { open, ids } = await route({ config })
+    let total = 0
+    const part = fc.record({ count: fc.integer({ min: 1, max: 1100 }), bytes: fc.constantFrom(0, 200, 3000) })
+    const large = fc.record({ count: fc.integer({ min: 1, max: 4 }), bytes: fc.constantFrom(400_000, 1_000_000) })
+    const property = fc.asyncProperty(
+      fc.array(fc.oneof(part, large), { minLength: 1, maxLength: 4 }),
+      async (parts) => {
+        const writer = await open()
+        const from = total
+        const batch = parts.flatMap(({ count, bytes }) => {
+          const some = events(count, { from: total + 1, bytes })
+          total += count
+          return some
+        })
+        await writer.append(batch, String(total))
+        await writer[Symbol.asyncDispose]()
+        expect(Number((await open()).resumeFrom)).toBe(from + batch.length)
+      },
+    )
+    await fc.assert(property, { numRuns: 8, interruptAfterTimeLimit: 30_000, markInterruptAsFailure: false })
+    expect(await ids()).toEqual(upTo(total))
+  })
+})
+
+test('an atomic batch never has more than the server takes, and every message is in one', async () => {
+  const message = fc.record({
+    id: fc.string(),
+    subject: fc.constant('to.1'),
+    lines: fc.constantFrom('', 'a: b\r\n'),
+    data: fc.constantFrom(0, 10, 5000, 600_000).map((bytes) => new Uint8Array(bytes)),
+  })
+  const many = fc
+    .tuple(message, fc.integer({ min: 1, max: 1500 }))
+    .map(([one, n]) => Array.from({ length: n }, () => one))
+  const property = fc.asyncProperty(fc.array(many, { minLength: 1, maxLength: 3 }), async (lists) => {
+    const batches: { count: number; bytes: number; id: string }[] = []
+    let sent = 0
+    const see = (data: Uint8Array, headers: Uint8Array): void => {
+      const header = (name: string) => new RegExp(`${name}: (.*)\r\n`).exec(Buffer.from(headers).toString())?.[1]
+      const [id, at] = [header('Nats-Batch-Id') as string, Number(header('Nats-Batch-Sequence'))]
+      if (at === 1) batches.push({ count: 0, bytes: 0, id })
+      const batch = batches.at(-1) as { count: number; bytes: number; id: string }
+      batch.count++
+      batch.bytes += data.length
+      expect([at, id]).toEqual([batch.count, batch.id])
+      sent++
+    }
+    const connection = {
+      publish: (_: string, data: Uint8Array, { headers }: { headers: Uint8Array }) => see(data, headers),
+      request: async (_: string, data: Uint8Array, headers: Uint8Array) => {
+        see(data, headers)
+        return { seq: sent }
+      },
+    }
+    const messages = lists.flat()
+    const last = await atomicPublisher(connection as never, 'w')(messages, { seq: 0n, prefix: undefined })
+    expect([sent, last]).toEqual([messages.length, BigInt(messages.length)])
+    expect(new Set(batches.map(({ id }) => id)).size).toBe(batches.length)
+    for (const { count, bytes } of batches) {
+      expect(count).toBeLessThanOrEqual(1000)
+      if (count > 1) expect(bytes).toBeLessThanOrEqual(1024 * 1024)
+    }
+  })
+  await fc.assert(property, { numRuns: 30 })
 })

@@ -1,9 +1,10 @@
-import type { Admin, Kafka, Producer } from 'kafkajs'
+import type { Admin, ITopicConfig, Kafka, Producer } from 'kafkajs'
 import { inject, onTestFinished } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
 import type { Server, StartServerOptions } from '../../src/testing/servers/index.ts'
 import { startServer } from '../../src/testing/servers/index.ts'
 import { committedEvents, kafkaAdapterClient, kafkaTestClient } from '../subjects/kafka.ts'
+import { eventually } from '../tools/reader.ts'
 
 /** The client that is handed to an adapter. */
 export function adapterClient(brokers: string = inject('servers').kafka.url): Kafka {
@@ -46,9 +47,7 @@ export async function topicAdmin(
   const producer = kafka.producer({ allowAutoTopicCreation: false })
   await Promise.all([admin.connect(), producer.connect()])
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-  const create = async (): Promise<void> => {
-    await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }], waitForLeaders: true })
-  }
+  const create = (): Promise<void> => createTopics(admin, [{ topic, numPartitions: partitions, configEntries }])
   await create()
   return {
     admin,
@@ -59,6 +58,13 @@ export async function topicAdmin(
     },
     recreate: async () => {
       await admin.deleteTopics({ topics: [topic] })
+      // Until the broker has heard of it, it appends to the old one.
+      const isGone = (): Promise<boolean> =>
+        admin.fetchTopicMetadata({ topics: [topic] }).then(
+          () => false,
+          () => true,
+        )
+      await eventually(isGone, 20_000, 'the deletion')
       await create()
     },
     [Symbol.asyncDispose]: async () => {
@@ -66,6 +72,17 @@ export async function topicAdmin(
       await Promise.all([admin.disconnect(), producer.disconnect()])
     },
   }
+}
+
+/** Creates topics; resolves when their partitions have leaders. kafkajs's own waiting fails where a broker has not heard of a topic yet. */
+export async function createTopics(admin: Admin, topics: readonly ITopicConfig[]): Promise<void> {
+  await admin.createTopics({ topics: [...topics], waitForLeaders: false })
+  const isThere = (topic: string): Promise<boolean> =>
+    admin.fetchTopicMetadata({ topics: [topic] }).then(
+      () => true,
+      () => false,
+    )
+  for (const { topic } of topics) await eventually(() => isThere(topic), 20_000, 'the leaders')
 }
 
 /** The events of each partition of a topic, once no transaction is open. */

@@ -2,92 +2,16 @@ import { open, readFile, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigResourceTypes, type Message } from 'kafkajs'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type KafkaSinkOptions, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
-import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
-import { adapterClient, ownServer, partitionsOf, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
+import { adapterClient, ownServer, partitionsOf, testClient } from './fixture.ts'
 import { consoleConsumer } from './java-clients.ts'
 import { lossyProxy, type Moment } from './lossy-proxy.ts'
-
-const SOURCE = 'shop.events'
-
-/** Events 1 to `count` of a source. */
-function events(count: number, { from = 1, bytes = 10 }: { from?: number; bytes?: number } = {}): Event[] {
-  return Array.from({ length: count }, (_, i) => ({
-    id: String(from + i),
-    type: 1,
-    foreignId: `e${(from + i) % 7}`,
-    timestamp: 1_767_225_600_000,
-    metadata: Buffer.alloc(bytes, 120),
-    headers: {},
-  }))
-}
-
-interface Route {
-  readonly topic: string
-  readonly checkpointTopic: string
-  readonly topics: TopicAdmin
-  /** Opens a writer; it is closed with the test. */
-  open(
-    saved?: Checkpoint,
-    options?: Partial<KafkaSinkOptions> & { source?: string; name?: string },
-  ): Promise<SinkWriter>
-  /** The source ids of the records, partition by partition. */
-  ids(): Promise<string[][]>
-}
-
-async function route({ brokers, partitions = 1 }: { brokers?: string; partitions?: number } = {}): Promise<Route> {
-  const [topic, checkpointTopic] = [fresh('out'), fresh('checkpoints')]
-  const topics = await topicAdmin(topic, { ...(brokers === undefined ? {} : { brokers }), partitions })
-  onTestFinished(async () => {
-    await topics.admin.deleteTopics({ topics: [checkpointTopic] }).catch(() => {}) // it may never have been made
-    await topics[Symbol.asyncDispose]()
-  })
-  return {
-    topic,
-    checkpointTopic,
-    topics,
-    open: async (saved, { source = SOURCE, name = 'r', ...options } = {}) => {
-      const sink = kafkaSink(adapterClient(brokers), { topic, checkpointTopic, ...options })
-      const writer = await sink.open({ route: name, source, saved })
-      onTestFinished(() => writer[Symbol.asyncDispose]())
-      return writer
-    },
-    ids: async () =>
-      (await partitionsOf(topic, brokers, partitions)).map((partition) =>
-        partition.map(({ headers }) => String(headers[wireNames.sourceId])),
-      ),
-  }
-}
-
-/** Appends events up to `end` in batches, from where the writer says; what a bridge would have saved. */
-async function pump(
-  writer: SinkWriter,
-  all: readonly Event[],
-  end = all.length,
-  size = 5,
-): Promise<Checkpoint | undefined> {
-  let saved: Checkpoint | undefined
-  for (let at = Number(writer.resumeFrom); at < end; ) {
-    const batch = all.slice(at, Math.min(at + size, end))
-    at += batch.length
-    const cursor = String(at)
-    saved = { cursor, mark: await writer.append(batch, cursor) }
-  }
-  return saved
-}
-
-const idsOf = (all: readonly Event[]): string[] => all.map(({ id }) => id)
-
-/** Every id once, and rising in each partition. */
-function expectOnce(partitions: readonly (readonly string[])[], all: readonly Event[]): void {
-  for (const partition of partitions) expect(partition.map(Number)).toEqual(partition.map(Number).sort((a, b) => a - b))
-  expect(partitions.flat().sort((a, b) => Number(a) - Number(b))).toEqual(idsOf(all))
-}
+import { events, expectOnce, idsOf, pump, route, SOURCE } from './sink-route.ts'
 
 describe('what is written', () => {
   test('is read by the console consumer, committed: key, headers and value as docs/wire.md says', async () => {
@@ -156,12 +80,81 @@ describe('what is written', () => {
       writer.append([...events(5, { from: 6 }), ...events(1, { from: 11, bytes: 1_200_000 })], '11'),
     )
     expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
-    expect(String(error)).toMatch(/1200000 bytes.*max\.message\.bytes/)
+    expect(String(error)).toMatch(
+      /the event 11 makes a batch of 12001\d\d bytes, more than the 1048588 of max\.message\.bytes/,
+    )
     expect(await errorOf(writer.append([], '5'))).toBe(error) // the writer is dead
     const again = await open(saved)
     expect(again.resumeFrom).toBe('5')
     expect(again.repair).toBeUndefined()
     expect(await ids()).toEqual([['1', '2', '3', '4', '5']])
+  })
+})
+
+describe('an event that is too large', () => {
+  const deliveries = ['once', 'at-least-once'] as const
+  async function limited(settings: Readonly<Record<string, string>>) {
+    const made = await route()
+    const set = async (settings: Readonly<Record<string, string>>): Promise<void> => {
+      const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
+      const resources = [{ type: ConfigResourceTypes.TOPIC, name: made.topic, configEntries }]
+      await made.topics.admin.alterConfigs({ validateOnly: false, resources })
+    }
+    await set(settings)
+    return { ...made, set }
+  }
+  const large = (id: number, bytes: number): Event => events(1, { from: id, bytes })[0] as Event
+
+  test.each(deliveries)('is refused before anything of its batch is sent: %s', async (delivery) => {
+    const { topic, checkpointTopic, ids } = await route({ partitions: 3 })
+    const proxy = await lossyProxy()
+    const writer = await kafkaSink(proxy.client, { topic, checkpointTopic, delivery }).open({
+      route: 'r',
+      source: SOURCE,
+    })
+    onTestFinished(() => writer[Symbol.asyncDispose]())
+    proxy.loseAt({ request: delivery === 'once' ? 'AddPartitionsToTxn' : 'Produce', nth: 1, at: 'request' })
+    const error = await errorOf(writer.append([...events(5), large(6, 1_200_000)], '6'))
+    expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
+    expect(String(error)).toMatch(
+      /the event 6 makes a batch of 12001\d\d bytes, more than the 1048588 of max\.message\.bytes/,
+    )
+    expect(proxy.lost).toBe(false)
+    expect((await ids()).flat()).toEqual([])
+  })
+
+  test.each(deliveries)('has one byte more than the largest that the topic takes: %s', async (delivery) => {
+    const { open, ids } = await limited({ 'max.message.bytes': '100000' })
+    const error = await errorOf((await open(undefined, { delivery })).append([large(1, 100_000)], '1'))
+    const bytes = Number(/ a batch of (\d+) bytes/.exec(String(error))?.[1])
+    const largest = 100_000 - (bytes - 100_000)
+    const writer = await open(undefined, { delivery })
+    await writer.append([large(1, largest)], '1')
+    const refusal = await errorOf(writer.append([large(2, largest + 1)], '2'))
+    expect(String(refusal)).toContain(
+      'the event 2 makes a batch of 100001 bytes, more than the 100000 of max.message.bytes',
+    )
+    expect(await ids()).toEqual([['1']])
+  })
+
+  test('is judged by what the topic is set to now', async () => {
+    const { open, ids, set } = await limited({ 'max.message.bytes': '100000' })
+    const writer = await open()
+    await set({ 'max.message.bytes': '200000' })
+    await writer.append([large(1, 150_000)], '1')
+    await set({ 'max.message.bytes': '50000' })
+    const error = await errorOf(writer.append([...events(3, { from: 2 }), large(5, 80_000)], '5'))
+    expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
+    expect(String(error)).toMatch(
+      /the event 5 makes a batch of 801\d\d bytes, more than the 50000 of max\.message\.bytes/,
+    )
+    expect(await ids()).toEqual([['1']])
+  })
+
+  test('may also be larger than a segment', async () => {
+    const { open } = await limited({ 'max.message.bytes': '3000000', 'segment.bytes': '1048576' })
+    const error = await errorOf((await open()).append([large(1, 2_000_000)], '1'))
+    expect(String(error)).toMatch(/more than the 1048576 of segment\.bytes; raise that/)
   })
 })
 

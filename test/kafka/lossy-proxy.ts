@@ -9,6 +9,7 @@ export const requests = {
   Fetch: 1,
   ListOffsets: 2,
   Metadata: 3,
+  DescribeConfigs: 32,
   FindCoordinator: 10,
   InitProducerId: 22,
   AddPartitionsToTxn: 24,
@@ -31,7 +32,18 @@ export interface LossyProxy {
   loseAt(moment: Moment, then?: () => void): void
   /** Whether the moment has come. */
   readonly lost: boolean
+  /** At the moment all stands still, as if the process did; what it has sent and been sent by then goes on with `goOn`. */
+  standStillAt(moment: Moment): { goOn(): void }
+  /** From now on each of these requests gets to the broker twice, and so do its replies to the client. */
+  repeat(request: keyof typeof requests): void
+  /** The next `times` replies to `FindCoordinator`, `InitProducerId` or `EndTxn` carry the error `code`. */
+  refuse(request: 'FindCoordinator' | 'InitProducerId' | 'EndTxn', code: number, times: number): void
+  /** From now on each request and each reply is under way for so long. */
+  slow(ms: number): void
 }
+
+/** Of the replies that `refuse` changes: behind the length, the correlation id and the throttle time. */
+const ERROR_CODE_AT = 12
 
 /** Ends with the test. */
 export async function lossyProxy(brokers: string = inject('servers').kafka.url): Promise<LossyProxy> {
@@ -49,9 +61,21 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
     lost = true
     act()
   }
+  let held: (() => void)[] | undefined
+  let delayMs = 0
+  const repeated = new Set<number>() // request keys
+  let refusal: { readonly key: number; readonly code: number; left: number } | undefined
+
+  function deliver(socket: Socket, frame: Buffer): void {
+    if (held !== undefined) held.push(() => deliver(socket, frame))
+    else if (lost) return
+    else if (delayMs > 0) setTimeout(() => socket.write(frame), delayMs)
+    else socket.write(frame)
+  }
   const server = createServer((client) => {
     const broker = connect(Number(port), host)
     const hit = new Set<number>() // correlation ids
+    const refused = new Set<number>()
     for (const socket of [client, broker]) {
       sockets.add(socket)
       socket.on('error', () => {})
@@ -64,20 +88,28 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
     client.on(
       'data',
       frames((frame) => {
-        if (lost) return
-        if (moment !== undefined && frame.readInt16BE(4) === requests[moment.request] && --left === 0) {
-          if (moment.at === 'request') return lose()
-          hit.add(frame.readInt32BE(8))
+        if (lost && held === undefined) return
+        const key = frame.readInt16BE(4)
+        if (refusal?.key === key && refusal.left-- > 0) refused.add(frame.readInt32BE(8))
+        if (
+          held === undefined &&
+          moment !== undefined &&
+          frame.readInt16BE(4) === requests[moment.request] &&
+          --left === 0
+        ) {
+          if (moment.at === 'reply') hit.add(frame.readInt32BE(8))
+          else lose()
         }
-        broker.write(frame)
+        deliver(broker, frame)
+        if (repeated.has(key)) deliver(broker, frame)
       }),
     )
     broker.on(
       'data',
       frames((frame) => {
-        if (lost) return
-        if (hit.has(frame.readInt32BE(4))) return lose()
-        client.write(frame)
+        if (hit.delete(frame.readInt32BE(4))) lose()
+        if (refused.has(frame.readInt32BE(4))) frame.writeInt16BE(refusal?.code ?? 0, ERROR_CODE_AT)
+        deliver(client, frame)
       }),
     )
   })
@@ -98,6 +130,29 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
     },
     get lost() {
       return lost
+    },
+    standStillAt: (next) => {
+      moment = next
+      left = next.nth
+      act = () => {
+        held = []
+      }
+      return {
+        goOn: () => {
+          const frames = held ?? []
+          held = undefined
+          lost = false
+          moment = undefined
+          for (const send of frames) send()
+        },
+      }
+    },
+    repeat: (request) => void repeated.add(requests[request]),
+    refuse: (request, code, times) => {
+      refusal = { key: requests[request], code, left: times }
+    },
+    slow: (ms) => {
+      delayMs = ms
     },
   }
 }

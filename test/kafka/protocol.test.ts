@@ -1,7 +1,12 @@
+import { isUtf8 } from 'node:buffer'
+import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
+import { compressFrameSync } from 'lz4-napi'
+import { compressSync } from 'snappy'
 import { describe, expect, test } from 'vitest'
+import { crc32c } from '../../src/adapters/kafka/protocol/crc32c.ts'
 import { fetchRequest } from '../../src/adapters/kafka/protocol/fetch.ts'
 import { metadataRequest } from '../../src/adapters/kafka/protocol/metadata.ts'
 import { reader } from '../../src/adapters/kafka/protocol/reader.ts'
@@ -50,6 +55,9 @@ interface RecordByHand {
   readonly headers?: readonly (readonly [name: Buffer, value: Buffer | null])[]
 }
 
+/** Behind the length of the batch. */
+const ATTRIBUTES_AT = 9
+
 /** A record batch, field by field. */
 function batchByHand(o: ByHand): Buffer {
   const { records = [], body = (bytes: Buffer) => bytes } = o
@@ -64,7 +72,7 @@ function batchByHand(o: ByHand): Buffer {
   const head = writer()
     .int32(0) // leader epoch
     .int8(o.magic ?? 2)
-    .int32(0) // crc, which is not looked at
+    .int32(0) // crc
     .int16(o.attributes ?? 0)
     .int32(o.lastOffsetDelta ?? Math.max(0, records.length - 1))
     .int64(o.baseTimestamp ?? 0n)
@@ -75,6 +83,7 @@ function batchByHand(o: ByHand): Buffer {
     .int32(o.count ?? records.length)
     .done()
   const rest = Buffer.concat([head, body(Buffer.concat(whole))])
+  rest.writeInt32BE(crc32c(rest, ATTRIBUTES_AT), ATTRIBUTES_AT - 4)
   return Buffer.concat([
     writer()
       .int64(o.baseOffset ?? 0n)
@@ -84,6 +93,7 @@ function batchByHand(o: ByHand): Buffer {
   ])
 }
 
+const batchOf = (o: ByHand): RecordBatch => only(batchByHand(o))
 const only = (buffer: Buffer): RecordBatch => {
   const batches = readRecordBatches(buffer)
   expect(batches).toHaveLength(1)
@@ -165,6 +175,27 @@ describe('record batches', () => {
     )
   })
 
+  test('give headers as text where that is asked for, but for those that are not UTF-8', () => {
+    const header = fc.tuple(
+      name.map((each) => Buffer.from(each)),
+      fc.option(bytes),
+    )
+    const record = fc.record({ headers: fc.array(header, { maxLength: 5 }), value: fc.option(bytes) })
+    fc.assert(
+      fc.property(fc.array(record, { minLength: 1, maxLength: 8 }), (records) => {
+        const batch = batchOf({ records })
+        const asText = [...batch.records()].map(({ headers, ...rest }) => ({
+          ...rest,
+          headers: headers.map(([each, value]) => [
+            each,
+            value !== null && isUtf8(value) && !String(value).includes('\ufffd') ? String(value) : value,
+          ]),
+        }))
+        expect([...batch.records('text')]).toEqual(asText)
+      }),
+    )
+  })
+
   test('have times before 1970, differences of centuries, and gaps between their offsets', () => {
     const century = 100n * 365n * 86_400_000n
     const records = [
@@ -212,27 +243,120 @@ describe('record batches', () => {
     expect(only(batchByHand({ attributes: 0x30 })).control).toBe('other')
   })
 
-  test.each([
-    [1, gzipSync],
-    [4, zstdCompressSync],
-  ])('compressed with codec %i are unpacked', (attributes, body) => {
-    const records = [{ value: Buffer.alloc(5000, 'x') }, { delta: 1n, key: Buffer.from('k') }]
-    expect(recordsIn(batchByHand({ attributes, records, body }))).toEqual(recordsIn(batchByHand({ records })))
+  describe('that are compressed', () => {
+    /** As Java's clients frame snappy: blocks of 32 KiB each behind its length. */
+    const xerial = (bytes: Buffer, blockBytes = 32 * 1024): Buffer => {
+      const parts: Buffer[] = [Buffer.from('\x82SNAPPY\0\0\0\0\x01\0\0\0\x01', 'latin1')]
+      for (let at = 0; at < bytes.length; at += blockBytes) {
+        const block = compressSync(bytes.subarray(at, at + blockBytes))
+        parts.push(writer().int32(block.length).done(), block)
+      }
+      return Buffer.concat(parts)
+    }
+    const codecs: Readonly<Record<string, readonly [attributes: number, pack: (bytes: Buffer) => Buffer]>> = {
+      gzip: [1, (bytes) => gzipSync(bytes)],
+      "snappy in Java's frame": [2, (bytes) => xerial(bytes)],
+      'snappy in many blocks': [2, (bytes) => xerial(bytes, 64)],
+      'snappy without a frame, as librdkafka writes it': [2, (bytes) => compressSync(bytes)],
+      lz4: [3, (bytes) => compressFrameSync(bytes)],
+      'lz4 with checksums': [3, (bytes) => compressFrameSync(bytes, { contentChecksum: true, blockChecksums: true })],
+      zstd: [4, (bytes) => zstdCompressSync(bytes)],
+    }
+
+    test.each(Object.entries(codecs))('with %s are unpacked to what was packed', async (_, [attributes, body]) => {
+      await batchOf({ attributes, body: () => body(Buffer.alloc(1)) }).ready
+      const record = fc.record({ key: fc.option(bytes), value: fc.option(fc.uint8Array({ maxLength: 3000 })) })
+      fc.assert(
+        fc.property(fc.array(record, { minLength: 1, maxLength: 40 }), (some) => {
+          const records = some.map(({ key, value }, i) => ({
+            key,
+            value: value && Buffer.from(value),
+            delta: BigInt(i),
+          }))
+          expect(recordsIn(batchByHand({ attributes, records, body }))).toEqual(recordsIn(batchByHand({ records })))
+        }),
+        { numRuns: 50 },
+      )
+      const records = [{ value: Buffer.alloc(200_000, 'x') }]
+      expect(recordsIn(batchByHand({ attributes, records, body }))).toEqual(recordsIn(batchByHand({ records })))
+    })
+
+    test.each(Object.entries(codecs))(
+      'with %s and cut short are an error with their offset, wherever the cut is',
+      async (_, [attributes, body]) => {
+        await batchOf({ attributes, body: () => body(Buffer.alloc(1)) }).ready
+        const records = [0n, 1n, 2n].map((delta) => ({ delta, value: Buffer.alloc(50, String(delta)) }))
+        const whole = recordsIn(batchByHand({ attributes, records, body }))
+        const length = batchByHand({ attributes, records, body }).length - 61
+        for (let left = 0; left < length; left++) {
+          const cut = batchByHand({
+            ...{ attributes, records, baseOffset: 8n },
+            body: (all) => body(all).subarray(0, left),
+          })
+          try {
+            // What is cut off may be nothing but an end mark.
+            expect(recordsIn(cut).map(({ value }) => value)).toEqual(whole.map(({ value }) => value))
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'KAFKA_CORRUPT_BATCH', message: expect.stringContaining('offset 8 ') })
+          }
+        }
+      },
+    )
+
+    test.each([
+      ['gzip', 1, () => gzipSync(Buffer.alloc(200 << 20))],
+      ['snappy', 2, () => Buffer.concat([Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), compressSync(Buffer.alloc(1))])],
+      ['zstd', 4, () => zstdCompressSync(Buffer.alloc(200 << 20))],
+    ])('with %s to a few bytes, and say they are hundreds of MiB, are refused', async (_, attributes, body) => {
+      const batch = batchOf({ attributes, baseOffset: 8n, body, records: [{}] })
+      await batch.ready
+      expect(() => [...batch.records()]).toThrow(
+        expect.objectContaining({ code: 'KAFKA_CORRUPT_BATCH', message: expect.stringContaining('134217728 bytes') }),
+      )
+    })
+
+    test.each([
+      [2, 'snappy'],
+      [3, 'lz4-napi'],
+    ])('with codec %i, for which a package is needed that is missing, say what to install', (attributes, name) => {
+      const batch = batchByHand({ attributes, baseOffset: 8n, records: [{}], body: () => Buffer.from('packed') })
+      const script = `
+        import { registerHooks } from 'node:module'
+        registerHooks({ resolve(specifier, context, next) { return next(specifier === '${name}' ? 'no-such-package' : specifier, context) } })
+        const { readRecordBatches } = await import('./src/adapters/kafka/protocol/record-batch.ts')
+        const [batch] = readRecordBatches(Buffer.from('${batch.toString('base64')}', 'base64'))
+        await batch.ready
+        try { [...batch.records()] } catch ({ code, retriable, message }) { console.log(JSON.stringify({ code, retriable, message })) }`
+      const told = execFileSync('node', ['--input-type=module', '-e', script], { encoding: 'utf8' })
+      expect(JSON.parse(told)).toMatchObject({ code: 'KAFKA_COMPRESSION', retriable: false })
+      expect(told).toMatch(new RegExp(`offset 8 .*npm install ${name}`))
+    })
+
+    test('with a codec that nobody knows are refused by name; their header is read', () => {
+      const batch = batchOf({ baseOffset: 8n, attributes: 5, records: [{}] })
+      expect(batch.lastOffset).toBe(8n)
+      expect(() => [...batch.records()]).toThrow(
+        expect.objectContaining({
+          ...{ code: 'KAFKA_COMPRESSION', retriable: false },
+          message: expect.stringMatching(/offset 8 .*codec 5.*compression.type/),
+        }),
+      )
+    })
   })
 
-  test.each([
-    [2, 'snappy'],
-    [3, 'lz4'],
-    [5, 'codec 5'],
-  ])('compressed with codec %i are refused by name; their header is read', (attributes, codec) => {
-    const batch = only(batchByHand({ baseOffset: 8n, attributes, records: [{}] }))
-    expect(batch.lastOffset).toBe(8n)
-    expect(() => [...batch.records()]).toThrow(
-      expect.objectContaining({
-        ...{ code: 'KAFKA_COMPRESSION', retriable: false },
-        message: expect.stringMatching(`offset 8 .*${codec}.*compression.type`),
-      }),
-    )
+  test('that were changed on the way are an error with their offset, wherever that is', () => {
+    const [first, second] = [0n, 4n].map((baseOffset) =>
+      batchByHand({ baseOffset, records: [{ value: Buffer.from('v') }] }),
+    ) as [Buffer, Buffer]
+    for (let at = 17; at < second.length; at++) {
+      const changed = Buffer.from(second)
+      changed[at] = (changed[at] as number) ^ 4
+      expect(() => readRecordBatches(changed)).toThrow(
+        expect.objectContaining({ code: 'KAFKA_CORRUPT_BATCH', message: expect.stringContaining('offset 4 ') }),
+      )
+      // What comes before it can be handled; it is the first of the next reply.
+      expect(readRecordBatches(Buffer.concat([first, changed, first]))).toHaveLength(1)
+    }
   })
 
   test('of the formats before Kafka 0.11 are refused, also one message of a few bytes', () => {
@@ -255,6 +379,35 @@ describe('record batches', () => {
     expect(readRecordBatches(Buffer.alloc(0))).toEqual([])
   })
 
+  test('that a producer filled with anything are read to an end, or are an error with their offset', () => {
+    const headers = [[Buffer.from('name'), Buffer.from('x')]] as const
+    const records = [0n, 1n, 2n].map((delta) => ({ delta, key: Buffer.from('k'), headers }))
+    const change = fc.record({ at: fc.nat(), byte: fc.nat({ max: 255 }) })
+    const counts = { read: 0, refused: 0 }
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
+        const body = (whole: Buffer): Buffer => {
+          const changed = Buffer.from(whole)
+          for (const { at, byte } of changes) changed[at % changed.length] = byte
+          return changed
+        }
+        for (const headersAs of [undefined, 'text'] as const) {
+          const batch = batchOf({ baseOffset: 8n, records, body })
+          try {
+            expect([...(headersAs === undefined ? batch.records() : batch.records(headersAs))]).toHaveLength(3)
+            counts.read++
+          } catch (error) {
+            expect(error).toMatchObject({ code: expect.stringMatching(/^KAFKA_(CORRUPT_BATCH|HEADER_NAME)$/) })
+            expect(String(error)).toContain('offset 8 ')
+            counts.refused++
+          }
+        }
+      }),
+      { numRuns: 3000 },
+    )
+    expect(Math.min(counts.read, counts.refused)).toBeGreaterThan(100)
+  })
+
   test('whose records do not fill them as they say are an error, never other records', () => {
     const records = [
       {
@@ -263,15 +416,17 @@ describe('record batches', () => {
         headers: [[Buffer.from('h'), Buffer.from('x')]] as const,
       },
     ]
+    const corrupt = expect.objectContaining({ code: 'KAFKA_CORRUPT_BATCH', retriable: false })
     for (let cut = 1; cut <= 20; cut++) {
       const body = (whole: Buffer): Buffer => whole.subarray(0, whole.length - cut)
-      expect(() => recordsIn(batchByHand({ records, body }))).toThrow(RangeError)
+      expect(() => recordsIn(batchByHand({ records, body }))).toThrow(corrupt)
     }
     const longer = (whole: Buffer): Buffer =>
       Buffer.concat([Buffer.from([(whole[0] as number) + 2]), whole.subarray(1)])
-    expect(() => recordsIn(batchByHand({ records, body: longer }))).toThrow(RangeError)
-    expect(() => recordsIn(batchByHand({ records: [...records, ...records], body: longer }))).toThrow(RangeError)
-    expect(() => recordsIn(batchByHand({ records, count: 2 }))).toThrow(RangeError)
+    expect(() => recordsIn(batchByHand({ records, body: longer }))).toThrow(corrupt)
+    expect(() => recordsIn(batchByHand({ records: [...records, ...records], body: longer }))).toThrow(corrupt)
+    expect(() => recordsIn(batchByHand({ records, count: 2 }))).toThrow(corrupt)
+    expect(() => recordsIn(batchByHand({ records: [...records, ...records], count: 1 }))).toThrow(corrupt)
   })
 })
 

@@ -1,6 +1,7 @@
 import type { PartitionBounds, PartitionLog } from '../../src/adapters/kafka/partition-log.ts'
 import type { Fetched } from '../../src/adapters/kafka/protocol/fetch.ts'
 import type { KafkaRecord, RecordBatch } from '../../src/adapters/kafka/protocol/record-batch.ts'
+import { ReflexError } from '../../src/core/errors.ts'
 
 /** What happens to a partition. Positions are per mille of the log as it is then. */
 export type Step =
@@ -9,10 +10,18 @@ export type Step =
   | { readonly op: 'compact'; readonly upTo: number; readonly seed: number; readonly keepsEmpty: boolean }
   | { readonly op: 'trim'; readonly to: number }
   | { readonly op: 'elect' }
-  | { readonly op: 'lose'; readonly to: number }
-  | { readonly op: 'throttle' }
+  /** A tail is lost in an unclean election, and so many batches are written by the next time that someone asks. */
+  | { readonly op: 'lose'; readonly to: number; readonly regrown: number }
+  /** The leader moves: the next fetch meets a broker that does not lead the partition any more. */
+  | { readonly op: 'move' }
+  /** The next answer is empty, for the sake of a quota; with `bare` it says nothing of the log either. */
+  | { readonly op: 'throttle'; readonly bare: boolean }
+  /** The next answer is empty. */
   | { readonly op: 'hiccup' }
   | { readonly op: 'nothing' }
+
+/** The code of what a fetch throws once another broker leads. */
+export const NOT_LEADER = 'KAFKA_NOT_LEADER_OR_FOLLOWER'
 
 /** The producers below this number write in transactions; the next is idempotent, those after it are neither. */
 export const TRANSACTIONAL = 3
@@ -38,8 +47,8 @@ export interface SimulatedPartition extends Pick<PartitionLog, 'bounds' | 'fetch
   readonly high: bigint
   /** The position after the last record, stable or not. */
   readonly end: bigint
-  /** The lowest position from which something was lost since the last call. */
-  lostSince(): bigint | undefined
+  /** The lowest position from which something was lost since the last call, and how many records had been written by then. */
+  lostSince(): { readonly from: bigint; readonly serial: number } | undefined
 }
 
 interface SimulatedBatch {
@@ -61,7 +70,8 @@ const BATCH_BYTES = 61
 const RECORD_BYTES = 21
 
 /** The event type and the serial number in a record of the simulated log. */
-export function contentOf({ key, value }: KafkaRecord): { type: number; serial: number } {
+export function contentOf({ offset, key, value }: KafkaRecord): { type: number; serial: number } {
+  if (key?.[0] === 0) throw new Error(`${offset} is a control record`)
   return { type: Number(key), serial: Number(value) }
 }
 
@@ -80,8 +90,9 @@ export function simulatedPartition(steps: Step[] = []): SimulatedPartition {
   let open = new Map<number, bigint>() // first offset of the transaction, by producer
   let ended: Ended[] = []
   let aborted: Ended[] = [] // the index of aborted transactions, in the order of their markers
-  let lost: bigint | undefined
-  let once: 'throttle' | 'hiccup' | undefined
+  let lost: { from: bigint; serial: number } | undefined
+  let once: 'throttle' | 'bare throttle' | 'hiccup' | undefined
+  let moved = false
   let hiccupAt: bigint | undefined
   let idle = 0
   const written: WrittenRecord[] = []
@@ -152,11 +163,11 @@ export function simulatedPartition(steps: Step[] = []): SimulatedPartition {
     elect: () => {
       epochs = [...epochs.filter(({ start }) => start < end), { epoch: epoch() + 1, start: end }]
     },
-    lose: ({ to }) => {
+    lose: ({ to, regrown }) => {
       const position = at(to, end)
       const first = batches.find(({ lastOffset }) => lastOffset >= position)?.baseOffset ?? end
       const cut = first < low ? low : first
-      if (cut < end) lost = lost === undefined || cut < lost ? cut : lost
+      if (cut < end) lost = { from: lost === undefined || cut < lost.from ? cut : lost.from, serial: written.length }
       for (const record of written) if (record.offset >= cut) record.gone = 'lost'
       batches = batches.filter(({ lastOffset }) => lastOffset < cut)
       for (const { producer, firstOffset } of ended.filter(({ marker }) => marker >= cut)) {
@@ -170,9 +181,14 @@ export function simulatedPartition(steps: Step[] = []): SimulatedPartition {
       aborted = aborted.filter(({ marker }) => marker < cut)
       end = cut
       epochs = [...epochs.filter(({ start }) => start < cut), { epoch: epoch() + 1, start: cut }]
+      for (let i = 0; i < regrown; i++) does.append({ op: 'append', producer: TRANSACTIONAL + 1, types: [1, 1] })
     },
-    throttle: () => {
-      once = 'throttle'
+    move: () => {
+      does.elect({ op: 'elect' })
+      moved = true
+    },
+    throttle: ({ bare }) => {
+      once = bare ? 'bare throttle' : 'throttle'
     },
     hiccup: () => {
       once = 'hiccup'
@@ -234,10 +250,15 @@ export function simulatedPartition(steps: Step[] = []): SimulatedPartition {
     },
     fetch: async ({ offset, lastEpoch, maxBytes }) => {
       next()
+      if (moved) {
+        moved = false
+        throw new ReflexError(NOT_LEADER, 'another broker leads the partition')
+      }
       const was = once === 'hiccup' && hiccupAt === offset ? undefined : once // never twice in a row
       once = undefined
       if (was === 'hiccup') hiccupAt = offset
       if (was === 'throttle') return reply({ throttleMs: 5 })
+      if (was === 'bare throttle') return reply({ throttleMs: 5, lastStableOffset: -1n, logStartOffset: -1n })
       if (lastEpoch >= 0) {
         const known = endOf(lastEpoch)
         if (known === undefined || offset < low) return reply({ errorCode: 1 })
@@ -285,13 +306,16 @@ function recordBatch({ baseOffset, lastOffset, leaderEpoch, producer, control, r
     producerId: producer <= TRANSACTIONAL ? BigInt(producer) : -1n,
     transactional: producer < TRANSACTIONAL,
     control,
-    records: () =>
-      records.map(({ offset, type, serial }) => ({
-        offset: String(offset),
-        timestamp: 0,
-        key: Buffer.from(String(type)),
-        value: Buffer.from(String(serial)),
-        headers: [],
-      })),
+    records: () => (control === undefined ? records.map(recordOf) : [markerAt(baseOffset)]),
   }
+}
+
+function recordOf({ offset, type, serial }: WrittenRecord): KafkaRecord {
+  const [key, value] = [Buffer.from(String(type)), Buffer.from(String(serial))]
+  return { offset: String(offset), timestamp: 0, key, value, headers: [] }
+}
+
+/** What ends a transaction is a record as well. */
+function markerAt(offset: bigint): KafkaRecord {
+  return { offset: String(offset), timestamp: 0, key: Buffer.alloc(4), value: Buffer.alloc(6), headers: [] }
 }

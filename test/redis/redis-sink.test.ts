@@ -173,19 +173,43 @@ describe('a batch', () => {
     expect((await eventsIn(client, key))[0]?.headers['h']).toHaveLength(3700)
   })
 
-  test('larger than proto-max-bulk-len is an error, small events together are not', async () => {
-    const server = await ownServer({ args: ['--proto-max-bulk-len', '1mb'] })
-    const { client, key, open, ids } = route({ url: server.url })
-    await (await open()).append(events(300, { bytes: 10_000 }), '300')
+  test.each(['proto-max-bulk-len', 'client-query-buffer-limit'])(
+    'with an event larger than %s is refused before it is sent, with limit and size; small events together are not',
+    async (setting) => {
+      const server = await ownServer({ args: [`--${setting}`, '1mb'] })
+      const { client, open, ids } = route({ url: server.url })
+      const writer = await open()
+      await writer.append(events(300, { bytes: 10_000 }), '300')
+      const sent = async () => /total_net_input_bytes:(\d+)/.exec(await client.info('stats'))?.[1]
+      const before = Number(await sent())
+      const large = [...events(1, { from: 301 }), ...events(1, { from: 302, bytes: 2_000_000 })]
+      const error = await errorOf(writer.append(large, '302'))
+      expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
+      expect(String(error)).toMatch(/event 302, which is 2000\d{3} bytes .* at most 104\d{4}: .*proto-max-bulk-len/)
+      expect(Number(await sent()) - before).toBeLessThan(1000)
+      // The largest that is not refused goes in.
+      const most = Number(/at most (\d+)/.exec(String(error))?.[1])
+      const [framed] = /\d+(?= bytes)/.exec(String(error)) ?? []
+      const again = await open()
+      expect(again.resumeFrom).toBe('300')
+      const bytes = most - (Number(framed) - 2_000_000)
+      await again.append(events(1, { from: 301, bytes }), '301')
+      expect(codeOf(await errorOf(again.append(events(1, { from: 302, bytes: bytes + 1 }), '302')))).toBe(
+        'EVENT_TOO_LARGE',
+      )
+      expect(await ids()).toEqual(upTo(301))
+    },
+  )
+
+  test('larger than the server takes is an error too where its limit is not known, or was changed', async () => {
+    const server = await ownServer()
+    const { client, key, open } = route({ url: server.url })
     const writer = await open()
-    const large = [...events(1, { from: 301 }), ...events(1, { from: 302, bytes: 2_000_000 })]
-    const error = await errorOf(writer.append(large, '302'))
+    await client.config('SET', 'proto-max-bulk-len', '1mb')
+    const error = await errorOf(writer.append(events(1, { bytes: 2_000_000 }), '1'))
     expect(codeOf(error)).toMatch(/^(EVENT_TOO_LARGE|REDIS_CONNECTION)$/) // whether its reply comes before the hang-up
     expect(String(error)).toContain('proto-max-bulk-len')
-    expect(await client.xlen(key)).toBe(300)
-    const again = await open()
-    expect(again.resumeFrom).toBe('300')
-    expect((await ids()).length).toBe(300)
+    expect(await client.exists(key)).toBe(0)
   })
 
   test('into a stream whose ids are used up is refused whole', async () => {

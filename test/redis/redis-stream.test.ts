@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import type { Redis } from 'ioredis'
 import { describe, expect, inject, test } from 'vitest'
 import { compareIds, parseEntryId } from '../../src/adapters/redis/entry-id.ts'
 import { redisStream } from '../../src/adapters/redis/index.ts'
@@ -25,14 +26,17 @@ const info = async (client: ReturnType<typeof testClient>, key: string): Promise
 }
 
 describe('what is removed from a stream', () => {
-  test('XTRIM does not move max-deleted-entry-id, XDEL does: the proof of a cursor rests on it', async () => {
+  test('trap ioredis 2: XTRIM does not move max-deleted-entry-id, only XDEL does, so that it tells nothing of what was trimmed', async () => {
     const client = testClient()
     const key = fresh('log')
     const ids = await appendTo(client, key, numbered(6))
     await client.xtrim(key, 'MAXLEN', 4)
     expect(await info(client, key)).toMatchObject({ 'max-deleted-entry-id': '0-0', 'recorded-first-entry-id': ids[2] })
     await client.xdel(key, ids[4] as string)
-    expect(await info(client, key)).toMatchObject({ 'max-deleted-entry-id': ids[4], 'entries-added': '6' })
+    expect(await info(client, key)).toMatchObject({ 'max-deleted-entry-id': ids[4], 'entries-added': '6', length: '3' })
+    const source = redisStream(adapterClient(), { key })
+    expect(codeOf(await errorOf(source.stream(ids[0] as string, {})))).toBe('CURSOR_TRIMMED')
+    expect(idsOf((await readAll(source, ids[4] as string)).events)).toEqual([ids[5]])
   })
 
   test('trimmed under a run that is slow, the run ends with the earliest that is left, and handles nothing after the hole', async () => {
@@ -137,15 +141,6 @@ describe('what is removed from a stream', () => {
     await client.xtrim(key, 'MINID', ids[2] as string)
     expect((await pinned.batch()).events).toEqual([])
     expect(codeOf(await errorOf(pinned.take(1)))).toBe('CURSOR_TRIMMED')
-  })
-
-  test('known and closed: a fresh start from a cursor whose entry was the last one trimmed is refused', async () => {
-    const client = testClient()
-    const key = fresh('log')
-    const ids = await appendTo(client, key, numbered(4))
-    await client.xtrim(key, 'MINID', ids[2] as string)
-    const source = redisStream(adapterClient(), { key })
-    expect(codeOf(await errorOf(source.stream(ids[1] as string, {})))).toBe('CURSOR_TRIMMED')
   })
 
   test('a stream that was emptied by trimming still knows its head', async () => {
@@ -287,6 +282,52 @@ describe('a cursor that this stream never had', () => {
     await server.process.kill()
     await server.process.start()
     expect(await errorOf(source.stream(cursor, {}))).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'beyond' })
+  })
+
+  test.each<[string, (client: Redis, key: string) => Promise<unknown>, string, RegExp]>([
+    ['FLUSHALL', (client) => client.flushall(), 'CURSOR_AHEAD', /0 entries have ever been appended, not 3/],
+    ['DEL', (client, key) => client.del(key), 'CURSOR_AHEAD', /0 entries have ever been appended, not 3/],
+    ['RENAME', (client, key) => client.rename(key, `${key}-old`), 'CURSOR_AHEAD', /0 entries have ever been appended/],
+    ['SET', (client, key) => client.set(key, 'x'), 'REDIS_WRONGTYPE', /holds something else: choose another key/],
+  ])(
+    '%s under a stream that waits, one that reads and one that opens is an error of each',
+    async (_, change, code, says) => {
+      const server = await ownServer()
+      const client = testClient(server.url)
+      const ids = await appendTo(client, 'log', numbered(3))
+      const source = redisStream(adapterClient(server.url), { key: 'log', batchSize: 1 })
+      await using waits = reader(await source.stream('', {}))
+      await waits.take(3)
+      const waiting = errorOf(waits.take(1), 5000, 'noticing it while waiting')
+      await eventually(async () => (await socketsOf(client, 'default')) === 2, 2000, 'the connection that waits')
+      await using reads = reader(await source.stream('', {}))
+      await reads.take(2)
+      await change(client, 'log')
+      for (const error of [await waiting, await errorOf(reads.take(1))]) {
+        expect(error).toMatchObject({ code, retriable: false })
+        expect(String(error)).toMatch(says)
+      }
+      const opening = code === 'CURSOR_AHEAD' ? { code, reason: 'beyond', cursor: ids[1] } : { code }
+      expect(await errorOf(source.stream(ids[1] as string, {}))).toMatchObject(opening)
+    },
+  )
+
+  test('after a restart from an older snapshot, a cursor that it has is honoured, and one that it has not is ahead', async () => {
+    const server = await ownServer({ redis: { appendonly: false } })
+    const client = testClient(server.url)
+    const ids = await appendTo(client, 'log', numbered(3))
+    await client.save()
+    const lost = await appendTo(client, 'log', numbered(2))
+    const source = redisStream(adapterClient(server.url), { key: 'log' })
+    await server.process.kill()
+    await server.process.start()
+    expect(idsOf((await readAll(source, ids[0] as string)).events)).toEqual(ids.slice(1))
+    expect(await errorOf(source.stream(lost[0] as string, {}))).toMatchObject({
+      code: 'CURSOR_AHEAD',
+      reason: 'beyond',
+    })
+    await appendTo(client, 'log', numbered(2)) // it has grown past the cursor
+    expect(codeOf(await errorOf(source.stream(lost[0] as string, {})))).toBe('CURSOR_AHEAD')
   })
 
   test('XSETID raises the last id of a stream, but is no event', async () => {
@@ -510,6 +551,25 @@ describe('connections', () => {
       const id = /^id=(\d+)/.exec(list.split('\n').find((line) => line.includes(`name=${name}`)) ?? '')?.[1] as string
       await client.call('CLIENT', 'KILL', 'ID', id)
       expect(await waiting).toMatchObject({ code: 'REDIS_CONNECTION', retriable: true })
+    }
+  })
+
+  test('where only the one that waits has stopped to answer, events come all the same, a little later', async () => {
+    const { host, port } = inject('servers').redis
+    await using proxy = await tcpProxy({ host, port })
+    const client = testClient()
+    const key = fresh('log')
+    const redis = adapterClient()
+    const duplicate = (overrides: { connectionName?: string }) =>
+      redis.duplicate(overrides.connectionName === 'reflex-wakeup' ? { ...overrides, port: proxy.port } : overrides)
+    const handed = Object.assign(Object.create(redis) as Redis, { duplicate })
+    await using stream = reader(await redisStream(handed, { key }).stream('', {}), '', 5000)
+    for (const stalled of [false, true, true]) {
+      const waiting = stream.take(1)
+      await eventually(() => proxy.connections === 1, 2000, 'the connection that waits')
+      if (stalled) proxy.stall()
+      const [id] = await appendTo(client, key, numbered(1))
+      expect(idsOf(await waiting)).toEqual([id])
     }
   })
 

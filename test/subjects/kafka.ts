@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, type Message } from 'kafkajs'
 import { decodeRecord, encodeRecord } from '../../src/adapters/kafka/codec.ts'
 import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
@@ -88,6 +89,11 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
     const setLargest = async (value: string): Promise<void> => {
       const resource = { type: TOPIC, name, configEntries: [{ name: 'max.message.bytes', value }] }
       await admin.alterConfigs({ validateOnly: false, resources: [resource] })
+      // The controller has taken it; the broker hears of it a little later.
+      const asked = { includeSynonyms: false, resources: [{ type: TOPIC, name, configNames: ['max.message.bytes'] }] }
+      const isHeard = async (): Promise<boolean> =>
+        (await admin.describeConfigs(asked)).resources[0]?.configEntries[0]?.configValue === value
+      while (!(await isHeard())) await sleep(5)
     }
     return {
       sink: () => kafkaSink(client(), { topic: name, delivery }),
@@ -99,8 +105,7 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
         await setLargest(delivery === 'once' ? '150' : '10')
         return () => setLargest('1048588')
       },
-      // Without a transaction, what comes before it in the batch may be there already.
-      ...(delivery === 'once' && { oversize: 1024 * 1024 }),
+      oversize: 1024 * 1024,
       foreign: async () => void (await topic.send([{ value: 'by others' }])),
       ...faults(topic),
       [Symbol.asyncDispose]: topic[Symbol.asyncDispose],

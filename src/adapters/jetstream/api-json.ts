@@ -1,10 +1,13 @@
-/** A value in JSON, with sequences as bigint: they are 64-bit numbers, which a double cannot hold. */
+/** A value in JSON, with sequences, and what a double cannot hold, as bigint: they are 64-bit numbers. */
 export function parseApiJson<T>(text: string): T {
   return JSON.parse(text, reviveSequences as (key: string, value: unknown) => unknown) as T
 }
 
 function reviveSequences(key: string, value: unknown, { source }: { readonly source: string }): unknown {
-  return typeof value === 'number' && /(^|_)seq$|^num_pending$/.test(key) ? BigInt(source) : value
+  if (typeof value !== 'number') return value
+  return /(^|_)seq$|^num_pending$/.test(key) || (Number.isInteger(value) && !Number.isSafeInteger(value))
+    ? BigInt(source)
+    : value
 }
 
 /** JSON of a request; a bigint becomes a number of all its digits. */

@@ -1,5 +1,7 @@
 export type { DecodeMessage, JetStreamMessage } from './codec.ts'
+export { type EnsuredStream, type EnsureStreamOptions, ensureStream } from './ensure-stream.ts'
 export { type JetStreamCursors, type JetStreamCursorsOptions, jetstreamCursors } from './jetstream-cursors.ts'
-export { type JetStreamSinkOptions, jetstreamSink } from './jetstream-sink.ts'
+export { type JetStreamSink, type JetStreamSinkOptions, jetstreamSink } from './jetstream-sink.ts'
 export { type JetStreamSourceOptions, jetstreamSource } from './jetstream-source.ts'
 export { type ConnectNats, jetstreamFailFast, type NatsConnection } from './nats-client.ts'
+export type { StreamLimit, StreamSettings, StreamSource } from './stream-settings.ts'

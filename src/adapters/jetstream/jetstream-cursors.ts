@@ -3,10 +3,13 @@ import { CursorConflictError, codeOf, OptionError, ReflexError } from '../../cor
 import type { Cursor } from '../../core/event.ts'
 import { decodeKey, encodeKey } from './bucket-key.ts'
 import { headerBlock } from './codec.ts'
+import { createOnServer } from './create-on-server.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { isRefusal, type JetStreamConnection } from './nats-connection.ts'
 import { natsOnDemand } from './nats-on-demand.ts'
-import { STREAM_MISSING } from './stream-info.ts'
+import { findStream, type StreamConfig } from './stream-info.ts'
+import { bucketRisks } from './stream-risks.ts'
+import { subjectCounts } from './subject-counts.ts'
 import { checkConnect, checkName } from './subjects.ts'
 
 /** Options of `jetstreamCursors`. */
@@ -19,8 +22,10 @@ export interface JetStreamCursorsOptions {
 
 /** A cursor store in a NATS key-value bucket. */
 export interface JetStreamCursors extends CursorStore {
-  /** Creates the bucket if it is missing: in files, with one value a key. `replicas` defaults to 1. */
+  /** Creates the bucket if it is missing: in files, with one value a key. Default of `replicas`: as many as the cluster gives, up to 3. */
   createBucket(options?: { readonly replicas?: number | undefined }): Promise<void>
+  /** What of the bucket's settings can lose cursors, in words for an operator; nothing if there is no bucket. Changes nothing. */
+  audit(options?: { signal?: AbortSignal | undefined }): Promise<readonly string[]>
 }
 
 /** A cursor with its revision, 0 if there is none. */
@@ -140,9 +145,8 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
     },
     list: () =>
       use(async (connection) => {
-        const keys = (await subjectsOf(connection, stream, `${prefix}>`).catch(explain)).map((subject) =>
-          subject.slice(prefix.length),
-        )
+        const subjects = (await subjectCounts(connection, stream, `${prefix}>`).catch(explain)).keys()
+        const keys = Array.from(subjects, (subject) => subject.slice(prefix.length)).sort()
         const stored = new Map<string, Cursor>()
         for (let i = 0; i < keys.length; i += CONCURRENCY) {
           const part = keys.slice(i, i + CONCURRENCY)
@@ -151,23 +155,26 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
         }
         return stored
       }),
-    createBucket: ({ replicas = 1 } = {}) =>
+    createBucket: ({ replicas } = {}) =>
       use(async (connection) => {
-        if ((await connection.api(`STREAM.INFO.${stream}`, undefined, { unless: [STREAM_MISSING] })) !== undefined)
-          return
-        await connection.api(`STREAM.CREATE.${stream}`, bucketConfig(stream, `${prefix}>`, replicas))
+        if ((await findStream(connection, stream)) !== undefined) return
+        await createOnServer(connection, stream, bucketConfig(`${prefix}>`, replicas))
       }),
+    audit: ({ signal } = {}) =>
+      use(async (connection) => {
+        const found = await findStream(connection, stream)
+        return found === undefined ? [] : bucketRisks(found.config, connection)
+      }, signal),
   }
 }
 
 /** As the clients make a bucket. */
-function bucketConfig(name: string, subject: string, replicas: number): object {
+function bucketConfig(subject: string, replicas: number | undefined): StreamConfig {
   return {
-    name,
     subjects: [subject],
     retention: 'limits',
     storage: 'file',
-    num_replicas: replicas,
+    ...(replicas === undefined ? {} : { num_replicas: replicas }),
     max_msgs_per_subject: 1,
     max_msgs: -1,
     max_bytes: -1,
@@ -188,19 +195,5 @@ function toEntry({ message: { seq, hdrs = '', data = '' } }: StoredMessage): Ent
     cursor: Buffer.from(data, 'base64').toString(), // a deleted key has none
     reset: isDeleted || headers.includes(`\r\n${RESET}:`),
     revision: seq,
-  }
-}
-
-/** All subjects of a stream that match; the server tells them in pages. */
-async function subjectsOf(connection: JetStreamConnection, stream: string, filter: string): Promise<string[]> {
-  const found: string[] = []
-  for (;;) {
-    const { state, total = 0 } = await connection.api<{
-      state: { subjects?: Record<string, unknown> }
-      total?: number
-    }>(`STREAM.INFO.${stream}`, { subjects_filter: filter, offset: found.length })
-    const page = Object.keys(state.subjects ?? {})
-    found.push(...page)
-    if (page.length === 0 || found.length >= total) return found.sort()
   }
 }

@@ -1,20 +1,25 @@
 import { randomBytes } from 'node:crypto'
 import { untilAborted } from '../../core/abort.ts'
+import { type AuditOptions, type Auditor, auditor } from '../../core/audit.ts'
 import { OptionError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
-import { encodeMessage, MAX_HEADER_BYTES } from './encode-message.ts'
+import { createOnServer } from './create-on-server.ts'
+import { encodeMessage } from './encode-message.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats, type JetStreamConnection } from './nats-connection.ts'
+import { newStreamConfig } from './new-stream-config.ts'
 import { atomicPublisher, ownHeadersBytes, pipelinedPublisher } from './publisher.ts'
 import { type RouteInfo, routeInfo, routeStream } from './route-stream.ts'
 import { formatMark, parseMark, resume } from './route-tail.ts'
 import { appendRefused, checkSize, prefixIsShared, tailChanged, tailMoved } from './sink-errors.ts'
 import { findBackwards, findMessage } from './stored-message.ts'
+import { findStream, type StreamConfig, streamInfo } from './stream-info.ts'
+import { streamRisks } from './stream-risks.ts'
 import { checkConnect, checkName, checkPrefix } from './subjects.ts'
 
 /** Options of `jetstreamSink`. */
-export interface JetStreamSinkOptions {
+export interface JetStreamSinkOptions extends AuditOptions {
   /** Makes a connection that does not reconnect: `() => connect({ servers, ...jetstreamFailFast })`. */
   readonly connect: ConnectNats
   /** The stream's name. It must exist, and take `<subject>.>`. */
@@ -23,8 +28,13 @@ export interface JetStreamSinkOptions {
   readonly subject: string
   /** If the stream has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
   readonly maxRefill?: number | undefined
-  /** Is told, once, if batches are not atomic, and why. Must not throw. Default: nobody. */
-  readonly note?: ((text: string) => void) | undefined
+}
+
+/** A sink that can create its stream. */
+export interface JetStreamSink extends Sink {
+  /** Creates the stream if there is none, as `ensureStream` does, with the subjects `<subject>.>`; one that is there stays as it is. */
+  createStream(): Promise<void>
+  audit(options?: { signal?: AbortSignal | undefined }): Promise<readonly string[]>
 }
 
 /**
@@ -34,11 +44,14 @@ export interface JetStreamSinkOptions {
  * writer is fenced by the first one's next append, and what a crash has left is found by the next `open`.
  *
  * What the server has lost is refilled from the source. Retention, purges and deletions are not loss; making the stream anew is.
+ * `audit`, and each `open`, says what of the stream's settings can lose events: storage in memory, one replica in a cluster, a
+ * limit of length that discards what is old; with `strict` such a stream is refused. A limit of age is only noted.
  * Docs/wire.md has the headers of a message. The connections are those of `@nats-io/transport-node` or of `nats`.
  *
  * @example jetstreamSink({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'SHOP', subject: 'shop.orders' })
  */
-export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, note }: JetStreamSinkOptions): Sink {
+export function jetstreamSink(options: JetStreamSinkOptions): JetStreamSink {
+  const { connect, stream, subject, maxRefill = 100_000 } = options
   checkName('jetstreamSink', 'stream', stream)
   const log = `nats:${stream}/${subject}`
   checkPrefix(log, subject)
@@ -46,13 +59,24 @@ export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, n
   if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
 
-  let noted: string | undefined
-  const noteOnce = (text: string): void => {
-    if (text !== noted) note?.(text)
-    noted = text
+  const audited = auditor(log, options)
+  const risksOf = (config: StreamConfig, connection: JetStreamConnection): readonly string[] => {
+    const { risks, notes } = streamRisks(config, connection)
+    for (const text of notes) audited.note(`${log}: ${text}`)
+    return risks
   }
   return {
     name: log,
+    createStream: async () => {
+      await using connection = await connectNats(connect, { log })
+      if ((await findStream(connection, stream)) !== undefined) return
+      await createOnServer(connection, stream, newStreamConfig({ subjects: [`${subject}.>`] }, connection.version))
+    },
+    audit: async ({ signal } = {}) => {
+      await using connection = await connectNats(connect, { log, signal })
+      const { config } = await untilAborted(streamInfo(connection, stream), signal)
+      return risksOf(config, connection)
+    },
     open: async ({ route, source, saved, signal }) => {
       const connection = await connectNats(connect, { log, signal })
       try {
@@ -65,7 +89,8 @@ export function jetstreamSink({ connect, stream, subject, maxRefill = 100_000, n
           route,
           source,
           saved,
-          noteOnce,
+          audited,
+          risksOf,
         })
         return await untilAborted(opening, signal)
       } catch (error) {
@@ -84,11 +109,13 @@ interface WriterOptions {
   readonly route: string
   readonly source: string
   readonly saved: Checkpoint | undefined
-  noteOnce(text: string): void
+  readonly audited: Auditor
+  /** Notes what removes messages on purpose. */
+  risksOf(config: StreamConfig, connection: JetStreamConnection): readonly string[]
 }
 
 async function openWriter(connection: JetStreamConnection, options: WriterOptions): Promise<SinkWriter> {
-  const { where, stream, prefix, maxRefill, route, source, saved, noteOnce } = options
+  const { where, stream, prefix, maxRefill, route, source, saved, audited, risksOf } = options
   const mark = saved === undefined ? undefined : parseMark(route, saved)
   // In this order: what another writer appends between the two must not be taken for something that is accounted for.
   const info = await routeInfo(connection, stream, `${prefix}.>`)
@@ -96,7 +123,8 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
   const lastSeq = BigInt(state.last_seq)
   const { exclusive, atomic, because } = routeStream(where, info, { prefix, version: connection.version })
   if (because !== undefined)
-    noteOnce(`${where}: appending message by message, which is slower than in atomic batches: ${because}`)
+    audited.note(`${where}: appending message by message, which is slower than in atomic batches: ${because}`)
+  audited.judge(risksOf(config, connection))
   const newest = await newestOfRoute(connection, options, exclusive ? state : undefined)
   const resumption = await resume(
     where,
@@ -115,8 +143,9 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
   const writer = randomBytes(9).toString('base64url')
   const publish = atomic ? atomicPublisher(connection, writer) : pipelinedPublisher(connection, writer)
   const limits = {
-    headers: MAX_HEADER_BYTES - ownHeadersBytes(prefix),
-    message: Math.min(connection.maxPayload, positive(config.max_msg_size)) - ownHeadersBytes(prefix),
+    ownHeaders: ownHeadersBytes(prefix),
+    maxPayload: connection.maxPayload,
+    maxMessage: config.max_msg_size,
   }
   let { seq, count } = resumption
   let expected = newest?.seq ?? 0n
@@ -185,8 +214,4 @@ async function newestOfRoute(
   const ownSubject = /^-?\d+$/.test(subject.slice(prefix.length + 1)) // not that of a route with a longer prefix
   if (!ownSubject || newest.source !== source || sourceId === undefined) throw prefixIsShared(where, newest, source)
   return { seq, sourceId }
-}
-
-function positive(limit: number | undefined): number {
-  return limit !== undefined && limit > 0 ? limit : Number.POSITIVE_INFINITY
 }

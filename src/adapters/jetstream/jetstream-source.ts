@@ -7,6 +7,7 @@ import { type PullConsumer, pullConsumer } from './pull-consumer.ts'
 import { checkIncarnation, parseSequence } from './sequence.ts'
 import { checkRetention, provePosition, streamInfo } from './stream-info.ts'
 import { type MessageLog, streamMessages } from './stream-messages.ts'
+import { type SubjectFilter, subjectFilter } from './subject-filter.ts'
 import { checkConnect, checkName, checkSubjects } from './subjects.ts'
 
 /** Options of `jetstreamSource`. */
@@ -17,11 +18,14 @@ export interface JetStreamSourceOptions {
   readonly stream: string
   /** The source's name in errors, metrics and dedupe keys. Default: `nats:<stream>`. */
   readonly name?: string | undefined
-  /** Only messages of these subjects; wildcards are allowed. More than one needs server 2.10. Default: all. */
+  /**
+   * Only messages of these subjects, `['orders.5', 'orders.7']` or `['orders.>']`, which servers from 2.11 on pick out, so
+   * that the others are not sent. Default: all.
+   */
   readonly subjects?: readonly string[] | undefined
-  /** The most events in a batch. Default: 1,000. */
+  /** The most events in a batch, and in what is read ahead of it. Default: 1,000. */
   readonly batchSize?: number | undefined
-  /** About the most bytes of a batch. Default: 8 MiB. */
+  /** About the most bytes of a batch, and of what is read ahead of it; a message that is larger comes alone. Default: 8 MiB. */
   readonly batchBytes?: number | undefined
   /**
    * Makes an event of a message; what it throws ends the stream with a `DecodeError`. Default: what `jetstreamSink` writes
@@ -36,7 +40,11 @@ export interface JetStreamSourceOptions {
  * 2.29. NATS 2.9 or newer.
  *
  * What was purged, or trimmed by the stream's limits, is noticed at open and at every gap; single messages that were deleted are
- * passed over. Messages that were deleted from the very front look as if they had been trimmed. `at` goes by the time at which
+ * passed over. Messages that were deleted from the very front look as if they had been trimmed. A consumer that the server drops
+ * because its reader was away for long is made anew at the reader's place.
+ *
+ * `types` is applied to the events here, not by the server: the subject of a message that another tool has written, or of which
+ * `decode` makes an event, says nothing about the event's type. `subjects` spares the way of the others. `at` goes by the time at which
  * messages were stored, and from there on by the events' own: its cost grows with how late they were stored.
  *
  * @example jetstreamSource({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'ORDERS' })
@@ -60,13 +68,14 @@ export function jetstreamSource(options: JetStreamSourceOptions): Source {
   /** Asks one question over a connection of its own. */
   async function ask<T>(
     signal: AbortSignal | undefined,
-    question: (connection: JetStreamConnection, consumer: PullConsumer) => Promise<T>,
+    question: (connection: JetStreamConnection, consumer: PullConsumer, filter: SubjectFilter) => Promise<T>,
   ): Promise<T> {
     const connection = await connectNats(connect, { log, signal })
-    const consumer = pullConsumer(connection, messages)
+    const filter = subjectFilter(subjects, connection.version)
+    const consumer = pullConsumer(connection, { ...messages, subjects: filter.asked })
     const answering = streamInfo(connection, stream).then((info) => {
       checkRetention(log, info)
-      return question(connection, consumer)
+      return question(connection, consumer, filter)
     })
     const close = async (): Promise<void> => {
       await consumer[Symbol.asyncDispose]()
@@ -91,27 +100,27 @@ export function jetstreamSource(options: JetStreamSourceOptions): Source {
     head: ({ signal } = {}) => ask(signal, async (connection) => String((await streamInfo(connection, stream)).last)),
     backlog: async (after, { signal } = {}) => {
       const start = parseSequence(log, after)
-      return ask(signal, async (connection, consumer) => {
+      return ask(signal, async (connection, consumer, { asked }) => {
         const count = await consumer.start(start === undefined ? 'earliest' : { seq: start + 1n })
         const info = await streamInfo(connection, stream)
         checkIncarnation(log, after, info.incarnation)
         if (start !== undefined) provePosition(log, start, info, info.incarnation)
-        return { count, unit: 'events' }
+        return { count, unit: asked === subjects ? 'events' : 'positions' }
       })
     },
     at: async (timestamp, { signal } = {}) => {
       if (!Number.isFinite(timestamp))
         throw new OptionError(`${log}: a timestamp must be epoch ms, but is ${timestamp}`)
       if (timestamp < 1) return ''
-      return ask(signal, async (connection, consumer) => {
+      return ask(signal, async (connection, consumer, { isWanted }) => {
         await consumer.start({ time: new Date(Math.floor(timestamp)).toISOString() })
         const { last } = await streamInfo(connection, stream)
         for (let after = 0n; ; ) {
-          const deliveries = await consumer.take({ after, eager: true })
+          const deliveries = await consumer.take({ eager: true })
           for (const delivery of deliveries) {
             after = delivery.seq
             if (after > last) return String(last)
-            if (toEvent(delivery).timestamp >= timestamp) return String(after - 1n)
+            if (isWanted(delivery.message) && toEvent(delivery).timestamp >= timestamp) return String(after - 1n)
           }
           if (deliveries.length === 0) return String(last)
         }

@@ -2,7 +2,7 @@ import { OptionError } from '../../core/errors.ts'
 
 /** What is needed of a connection of `@nats-io/transport-node` (v3) or of `nats` (2.29); the two are the same in this. */
 export interface NatsConnection {
-  readonly info?: { readonly version: string; readonly max_payload: number } | undefined
+  readonly info?: NatsServerInfo | undefined
   request(subject: string, data?: Uint8Array | string, options?: NatsRequestOptions): Promise<NatsMessage>
   publish(subject: string, data?: Uint8Array | string, options?: { reply?: string; headers?: object }): void
   subscribe(subject: string, options: NatsSubscribeOptions): { unsubscribe(): void }
@@ -10,6 +10,16 @@ export interface NatsConnection {
   /** Resolves, with the error if there was one, when it is closed by whomever. */
   closed(): Promise<unknown>
   close(): Promise<void>
+}
+
+/** What a server says of itself. */
+interface NatsServerInfo {
+  readonly version: string
+  readonly max_payload: number
+  /** The name of its cluster, if it is of one. */
+  readonly cluster?: string
+  /** Where clients can reach the servers of the cluster that are there now, if it tells. */
+  readonly connect_urls?: readonly string[]
 }
 
 interface NatsRequestOptions {

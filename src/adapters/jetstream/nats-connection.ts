@@ -9,6 +9,8 @@ import { natsError } from './nats-error.ts'
 export interface JetStreamConnection extends AsyncDisposable {
   /** Of the server, `2.15.1`. */
   readonly version: string
+  /** How many servers the cluster has now, as far as it tells; 1 if the server is alone. */
+  readonly servers: number
   /** The server takes no larger message, headers included. */
   readonly maxPayload: number
   /** A prefix of subjects that nobody else listens to. */
@@ -70,14 +72,16 @@ export async function connectNats(
 ): Promise<JetStreamConnection> {
   signal?.throwIfAborted()
   const connecting = Promise.resolve().then(connect)
-  const late = AbortSignal.timeout(CONNECT_WITHIN_MS)
-  const nats = await untilAborted(connecting, signal === undefined ? late : AbortSignal.any([signal, late])).catch(
-    (error: unknown) => {
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new Error(`not within ${CONNECT_WITHIN_MS} ms`)), CONNECT_WITHIN_MS)
+  const until = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal])
+  const nats = await untilAborted(connecting, until)
+    .catch((error: unknown) => {
       connecting.then((unused) => unused.close()).catch(() => {}) // nobody is left to be told
       if (signal?.aborted) throw signal.reason
       throw natsError(log, error)
-    },
-  )
+    })
+    .finally(() => clearTimeout(timer))
   try {
     checkNatsConnection(log, nats)
   } catch (error) {
@@ -105,6 +109,7 @@ export async function connectNats(
 
   return {
     version: nats.info?.version ?? '0',
+    servers: nats.info?.cluster === undefined ? 1 : Math.max(2, new Set(nats.info.connect_urls).size),
     maxPayload: nats.info?.max_payload ?? 1024 * 1024,
     inbox: inboxOf(nats),
     closed,

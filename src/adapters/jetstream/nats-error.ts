@@ -1,8 +1,8 @@
 import { messageOf, ReflexError } from '../../core/errors.ts'
 
 /**
- * An error of the client as a `ReflexError`: `NATS_NO_RESPONDERS`, `NATS_NO_PERMISSION`, `NATS_AUTHORIZATION`, or
- * `NATS_CONNECTION` for all else. `subject` is where a request was sent.
+ * An error of the client as a `ReflexError`: `NATS_NO_RESPONDERS`, `NATS_NO_PERMISSION`, `NATS_AUTHORIZATION`,
+ * `NATS_TLS`, or `NATS_CONNECTION` for all else. `subject` is where a request was sent.
  */
 export function natsError(log: string, error: unknown, subject?: string): ReflexError {
   if (error instanceof ReflexError) return error
@@ -22,6 +22,13 @@ export function natsError(log: string, error: unknown, subject?: string): Reflex
       cause: error,
       retriable: false,
     })
+  }
+  if (/certificate|_CERT\b|CERT_|ERR_SSL|SERVER_OPT_NA|support 'tls'/i.test(text)) {
+    return new ReflexError(
+      'NATS_TLS',
+      `${log}: no TLS with the server: ${message}: check that it has TLS, and give connect() the authority that signed its certificate, tls: { ca }`,
+      { cause: error, retriable: false },
+    )
   }
   return new ReflexError('NATS_CONNECTION', `${log}: no connection to the server, or no answer in time: ${message}`, {
     cause: error,

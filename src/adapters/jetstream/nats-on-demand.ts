@@ -14,12 +14,14 @@ const IDLE_MS = 500
 /** Makes a connection on demand; `log` names it in errors. */
 export function natsOnDemand(connect: ConnectNats, { log }: { log: string }): NatsOnDemand {
   let current: Promise<JetStreamConnection> | undefined
+  let unwanted = new AbortController()
   let users = 0
   let idle: NodeJS.Timeout | undefined
 
   function open(): Promise<JetStreamConnection> {
     if (current !== undefined) return current
-    const made = connectNats(connect, { log })
+    unwanted = new AbortController()
+    const made = connectNats(connect, { log, signal: unwanted.signal })
     const forget = (): void => {
       if (current === made) current = undefined
     }
@@ -30,6 +32,7 @@ export function natsOnDemand(connect: ConnectNats, { log }: { log: string }): Na
   async function close(): Promise<void> {
     const unused = current
     current = undefined
+    unwanted.abort() // one that is still being made, of a server that does not answer
     await (await unused)?.[Symbol.asyncDispose]()
   }
 

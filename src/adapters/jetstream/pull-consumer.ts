@@ -1,40 +1,56 @@
 import { randomBytes } from 'node:crypto'
-import { OptionError, ReflexError } from '../../core/errors.ts'
+import { ReflexError } from '../../core/errors.ts'
 import { apiJson } from './api-json.ts'
 import type { Delivery } from './codec.ts'
 import type { NatsMessage } from './nats-client.ts'
 import type { JetStreamConnection } from './nats-connection.ts'
+import { deliveryReader } from './read-delivery.ts'
 
 /** From where on, and what, a consumer is to deliver. */
 export interface PullOptions {
   readonly log: string
   readonly stream: string
+  /** Which ones the server picks out; more than one need 2.10. */
   readonly subjects: readonly string[] | undefined
-  /** The most messages, and about the most bytes, that are asked for at once. */
+  /** The most messages, and about the most bytes, that are asked for or have come and were not taken. */
   readonly batchSize: number
   readonly batchBytes: number
 }
 
-/** The first message that is wanted: of a sequence, of a time, or the earliest. */
-export type PullStart = { readonly seq: bigint } | { readonly time: string } | 'earliest'
+/** The first message that is wanted: of a sequence, of a time, the earliest, or the first one that is stored from now on. */
+export type PullStart = { readonly seq: bigint } | { readonly time: string } | 'earliest' | 'new'
 
 /** Messages of a stream as they come: by a consumer on the server that is our own and that keeps nothing but its place. */
 export interface PullConsumer extends AsyncDisposable {
   /** Makes it on the server. Called again, it begins anew from there. Resolves with how many messages are to come at the moment. */
   start(from: PullStart): Promise<bigint>
+  /** All that has come was taken, and nothing was asked for since so long that the server may have dropped it: it has to be started again. */
+  isStale(): boolean
   /**
    * What has come, in order; the next ones are asked for. Empty if nothing came for a second, or, if `eager`, as soon as the server
    * has said that nothing is left. Rejects when the connection or the consumer is gone, or the server silent.
    */
-  take(options: { readonly after: bigint; readonly eager: boolean }): Promise<Delivery[]>
+  take(options: { readonly eager: boolean }): Promise<Delivery[]>
+}
+
+/**
+ * A request for messages that is under way, or none. Two of them take turns, so that the server never waits for the next one; each
+ * has a subscription of its own: the server answers them alternately, and without it nobody could tell which one a message is for.
+ */
+interface Request {
+  /** How many messages and bytes it may still bring; 0 if it has ended. */
+  messages: number
+  bytes: number
+  brought: boolean
+  /** Nothing else stood in the way of what it asked for. */
+  whole: boolean
 }
 
 /** The server ends a request after so long. */
 const EXPIRES_MS = 1000
-/** A server that says nothing for longer than that, and this, is frozen. */
-const SILENCE_MS = 1200
-/** If the event loop was held up, what came meanwhile is still to be read. */
-const SECOND_LOOK_MS = 300
+/** A server that says nothing for so many of these, more than twice as long, is frozen. A held up event loop counts as one. */
+const LOOK_EVERY_MS = 500
+const SILENT_LOOKS = 5
 /** The server drops the consumer if nothing is asked for so long, as after kill -9. */
 const INACTIVE_MS = 25_000
 /** A reader that was away for so long gets another one. */
@@ -45,62 +61,58 @@ const DELETE_WITHIN_MS = 400
 export function pullConsumer(connection: JetStreamConnection, options: PullOptions): PullConsumer {
   const { log, stream, subjects, batchSize, batchBytes } = options
   let name: string | undefined
-  let subscription: { unsubscribe(): void } | undefined
-  /** Where its messages and the server's words on requests come to. */
+  let subscriptions: { unsubscribe(): void }[] = []
+  /** Where messages and the server's words on requests come to. */
   let inbox = ''
+  let readDelivery = deliveryReader()
   /** By the consumer's own count. */
   let delivered = 0
   let queue: Delivery[] = []
   let failure: ReflexError | undefined
-  /** How many messages the request under way may still bring; 0 if there is none. */
-  let expected = 0
-  let requests = 0
-  let brought = false
+  const requests: readonly Request[] = [none(), none()]
   let tooLarge = false
   let idle = false
   let isLast = false
   let askedAt = 0
+  let silentFor = 0
   let watch: NodeJS.Timeout | undefined
   let wake = (): void => {}
-  const closed = Promise.withResolvers<void>()
 
+  const isWaiting = (): boolean => requests.some(({ messages }) => messages > 0)
+  const isStale = (): boolean => queue.length === 0 && !isWaiting() && performance.now() - askedAt > RENEW_MS
   const fail = (error: ReflexError): void => {
     failure ??= error
-    clearTimeout(watch)
+    clearInterval(watch)
     wake()
   }
   connection.closed.then(fail, () => {})
 
-  function receive(message: NatsMessage): void {
-    watch?.refresh()
-    const { reply, subject } = message
-    if (reply?.startsWith('$JS.ACK.')) {
-      const tokens = tokensOf(reply)
+  function receive(request: Request, message: NatsMessage): void {
+    silentFor = 0
+    const delivery = readDelivery(message)
+    if (delivery === undefined) ended(request, message)
+    else if (delivery.number === delivered + 1) {
       delivered++
-      if (Number(tokens[1]) !== delivered) {
-        fail(lost(log, delivered, tokens[1]))
-        return
-      }
-      const delivery = toDelivery(tokens, message)
       queue.push(delivery)
       isLast = delivery.isLast
-      brought = true
-      expected--
-      if (expected === 0) clearTimeout(watch)
-    } else if (subject === `${inbox}.${requests}`) ended(message)
+      request.brought = true
+      request.messages--
+      request.bytes -= delivery.size
+      // Also a request that has used up its bytes exactly ends without a word.
+      if (request.bytes <= 0) request.messages = 0
+    } else fail(lost(log, delivered + 1, delivery.number))
     wake()
   }
 
   /** The server's last word on a request. */
-  function ended({ headers }: NatsMessage): void {
+  function ended(request: Request, { headers }: NatsMessage): void {
     const { code = 0, description = '' } = headers ?? {}
     if (code === 100) return
-    clearTimeout(watch)
-    expected = 0
+    request.messages = 0
     if (code === 404 || code === 408) {
-      idle ||= !brought
+      idle ||= !request.brought
     } else if (code === 409 && /max ?bytes/i.test(description)) {
-      tooLarge = !brought
+      tooLarge = request.whole && !request.brought
     } else if (code !== 409 || !/batch completed/i.test(description)) {
       failure ??= new ReflexError(
         code === 503 || /deleted/i.test(description) ? 'NATS_CONSUMER_GONE' : 'NATS_PULL_REFUSED',
@@ -109,32 +121,48 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
     }
   }
 
+  /** Asks for as much as there is room for, with nothing in the queue. */
   function ask(): void {
-    askedAt = performance.now()
-    requests++
-    expected = tooLarge ? 1 : batchSize
-    const limit = tooLarge ? {} : { max_bytes: batchBytes }
+    const free = requests.findIndex(({ messages }) => messages === 0)
+    const [request, other] = [requests[free], requests[1 - free]]
+    if (request === undefined || other === undefined) return
+    const whole = other.messages === 0
+    const room = whole
+      ? { messages: batchSize, bytes: batchBytes }
+      : { messages: batchSize - other.messages, bytes: batchBytes - other.bytes }
+    if (room.messages < batchSize / 4 || room.bytes < batchBytes / 4) return // it would be used up at once
+    const wanted = whole && tooLarge ? { messages: 1, bytes: Number.POSITIVE_INFINITY } : room
     tooLarge = false
-    brought = false
-    clearTimeout(watch)
-    watch = setTimeout(lookAgain, EXPIRES_MS + SILENCE_MS)
-    const body = apiJson({ batch: expected, expires: EXPIRES_MS * 1e6, ...limit })
-    connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, body, { reply: `${inbox}.${requests}` })
+    Object.assign(request, { ...wanted, brought: false, whole })
+    askedAt = performance.now()
+    if (whole) keepWatch()
+    const { messages: batch, bytes: max_bytes } = wanted
+    const body = apiJson({ batch, expires: EXPIRES_MS * 1e6, ...(Number.isFinite(max_bytes) ? { max_bytes } : {}) })
+    connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, body, { reply: `${inbox}.${free}` })
   }
 
-  function lookAgain(): void {
-    watch = setTimeout(() => {
-      const after = EXPIRES_MS + SILENCE_MS + SECOND_LOOK_MS
-      fail(new ReflexError('NATS_CONNECTION', `${log}: the server has not answered for ${after} ms`))
-    }, SECOND_LOOK_MS)
+  function keepWatch(): void {
+    clearInterval(watch)
+    silentFor = 0
+    watch = setInterval(() => {
+      if (!isWaiting()) return clearInterval(watch)
+      silentFor++
+      if (silentFor < SILENT_LOOKS) return
+      fail(
+        new ReflexError(
+          'NATS_CONNECTION',
+          `${log}: the server has not answered for ${SILENT_LOOKS * LOOK_EVERY_MS} ms: start again`,
+        ),
+      )
+    }, LOOK_EVERY_MS)
   }
 
   /** The consumer may be on the server even if that has not said so. */
   async function drop(): Promise<void> {
-    clearTimeout(watch)
+    clearInterval(watch)
     if (name === undefined || connection.isClosed()) return
-    subscription?.unsubscribe()
-    subscription = undefined
+    for (const subscription of subscriptions) subscription.unsubscribe()
+    subscriptions = []
     const gone = `CONSUMER.DELETE.${stream}.${name}`
     name = undefined
     await connection.api(gone, undefined, { timeoutMs: DELETE_WITHIN_MS }).catch(() => {}) // it ends by itself after INACTIVE_MS
@@ -142,14 +170,19 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
 
   async function start(from: PullStart): Promise<bigint> {
     await drop()
+    if (failure !== undefined) throw failure
     queue = []
-    expected = 0
+    for (const request of requests) Object.assign(request, none())
+    tooLarge = false
     idle = false
+    delivered = 0
+    readDelivery = deliveryReader()
     name = `reflex-${randomBytes(9).toString('hex')}`
     askedAt = performance.now()
     inbox = `${connection.inbox}.${name}`
-    delivered = 0
-    subscription = connection.subscribe(`${inbox}.*`, receive, fail)
+    subscriptions = requests.map((request, i) =>
+      connection.subscribe(`${inbox}.${i}`, (message) => receive(request, message), fail),
+    )
     const config = {
       name,
       ...deliverPolicy(from),
@@ -158,7 +191,7 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
       mem_storage: true,
       num_replicas: 1,
       inactive_threshold: INACTIVE_MS * 1e6,
-      ...filterOf(log, subjects, connection.version),
+      ...filterOf(subjects),
     }
     const { num_pending } = await connection.api<{ num_pending: bigint }>(`CONSUMER.CREATE.${stream}.${name}`, {
       stream_name: stream,
@@ -170,13 +203,13 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
 
   return {
     start,
-    take: async ({ after, eager }) => {
+    isStale,
+    take: async ({ eager }) => {
       for (;;) {
-        const isStale = expected === 0 && performance.now() - askedAt > RENEW_MS
         if (queue.length > 0) {
           const taken = queue
           queue = []
-          if (expected === 0 && !isStale && failure === undefined) ask()
+          if (failure === undefined && !isStale()) ask()
           return taken
         }
         if (failure !== undefined) throw failure
@@ -185,52 +218,37 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
           isLast = false
           return []
         }
-        if (isStale) await start({ seq: after + 1n })
-        if (expected === 0) ask()
-        await Promise.race([
-          new Promise<void>((resolve) => {
-            wake = resolve
-          }),
-          closed.promise,
-        ])
+        ask()
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
       }
     },
     [Symbol.asyncDispose]: async () => {
-      failure ??= new ReflexError('NATS_CONNECTION', `${log}: the stream was closed`)
+      fail(new ReflexError('NATS_CONNECTION', `${log}: the stream was closed`))
       await drop()
-      closed.resolve()
     },
   }
 }
 
+function none(): Request {
+  return { messages: 0, bytes: 0, brought: false, whole: false }
+}
+
 function deliverPolicy(from: PullStart): object {
   if (from === 'earliest') return { deliver_policy: 'all' }
+  if (from === 'new') return { deliver_policy: 'new' }
   if ('seq' in from) return { deliver_policy: 'by_start_sequence', opt_start_seq: from.seq }
   return { deliver_policy: 'by_start_time', opt_start_time: from.time }
 }
 
-function filterOf(log: string, subjects: readonly string[] | undefined, version: string): object {
+function filterOf(subjects: readonly string[] | undefined): object {
   if (subjects === undefined) return {}
-  if (subjects.length === 1) return { filter_subject: subjects[0] }
-  const [major = 0, minor = 0] = version.split('.').map(Number)
-  if (major > 2 || (major === 2 && minor >= 10)) return { filter_subjects: subjects }
-  throw new OptionError(
-    `${log}: more than one of subjects needs server 2.10 or newer, but this is ${version}: give one, with wildcards, or none`,
-  )
-}
-
-/** `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<consumer sequence>.<time>.<pending>[.<token>]`, from the sequence on. */
-function tokensOf(reply: string): string[] {
-  const tokens = reply.split('.')
-  return tokens.slice(tokens.length === 9 ? 5 : 7)
-}
-
-function toDelivery([seq, , time, pending]: readonly string[], message: NatsMessage): Delivery {
-  return { seq: BigInt(seq as string), time: time as string, isLast: pending === '0', message }
+  return subjects.length === 1 ? { filter_subject: subjects[0] } : { filter_subjects: subjects }
 }
 
 /** What has been lost on the way would look as if it had been deleted. */
-function lost(log: string, expected: number, found: string | undefined): ReflexError {
+function lost(log: string, expected: number, found: number): ReflexError {
   return new ReflexError(
     'NATS_DELIVERY_LOST',
     `${log}: delivery ${expected} of the consumer was expected, but ${found} came: messages were lost on the way; start again`,

@@ -1,20 +1,12 @@
 import { OptionError } from '../../core/errors.ts'
 import type { JetStreamConnection } from './nats-connection.ts'
+import { isSince } from './server-version.ts'
+import type { StreamConfig } from './stream-info.ts'
 import { covers } from './subjects.ts'
 
 /** What the server tells of a stream, as far as a route needs it. */
 export interface RouteInfo {
-  readonly config: {
-    readonly subjects?: readonly string[] | null
-    readonly retention?: string
-    readonly max_msg_size?: number
-    readonly allow_atomic?: boolean
-    readonly no_ack?: boolean
-    readonly sealed?: boolean
-    readonly mirror?: object | null
-    readonly sources?: readonly object[] | null
-    readonly subject_transform?: object | null
-  }
+  readonly config: StreamConfig
   /** When it was made, which tells it from an earlier one of the same name. */
   readonly created: string
   readonly state: {
@@ -41,9 +33,6 @@ export interface RouteStream {
   /** Why it is not atomic. */
   readonly because: string | undefined
 }
-
-/** Atomic batches came with this one. */
-const ATOMIC_SINCE = [2, 12] as const
 
 /** Decides how a route can append to a stream. Throws an `OptionError` that says what to change if it cannot. */
 export function routeStream(
@@ -81,9 +70,6 @@ export function routeStream(
 }
 
 function notAtomic(allowed: boolean, version: string): string | undefined {
-  const [major = 0, minor = 0] = version.split('.').map(Number)
-  const [sinceMajor, sinceMinor] = ATOMIC_SINCE
-  if (major < sinceMajor || (major === sinceMajor && minor < sinceMinor))
-    return `the server is ${version}, and atomic batches need ${ATOMIC_SINCE.join('.')}`
+  if (!isSince(version, '2.12')) return `the server is ${version}, and atomic batches need 2.12`
   return allowed ? undefined : 'the stream has allow_atomic: false'
 }

@@ -1,5 +1,5 @@
 import { codeOf, FencedError, messageOf, ReflexError } from '../../core/errors.ts'
-import type { UnsentMessage } from './encode-message.ts'
+import { MAX_HEADER_BYTES, type UnsentMessage } from './encode-message.ts'
 import type { StoredMessage } from './stored-message.ts'
 
 /** The prefix is to be a route's own, but its newest message is not of the route. */
@@ -13,23 +13,38 @@ export function prefixIsShared(where: string, { seq, subject, source }: StoredMe
   )
 }
 
-/** Throws if a message would be refused for its size. */
+/** What a message may have at most, in bytes. */
+export interface SizeLimits {
+  /** So many come to the headers of an event, for the server. */
+  readonly ownHeaders: number
+  /** Of the server. */
+  readonly maxPayload: number
+  /** Of the stream; undefined or not positive if it has no limit. */
+  readonly maxMessage: number | undefined
+}
+
+/** Throws `EVENT_TOO_LARGE`, with the size and the limit, if a message would be refused for its size. */
 export function checkSize(
   where: string,
   { id, lines, data }: UnsentMessage,
-  limits: { readonly headers: number; readonly message: number },
+  { ownHeaders, maxPayload, maxMessage }: SizeLimits,
 ): void {
-  const tooLarge = (what: string, size: number, limit: number, advice: string): ReflexError =>
-    new ReflexError(
+  const refuse = (what: string, size: number, limit: string, advice: string): never => {
+    throw new ReflexError(
       'EVENT_TOO_LARGE',
-      `${where}: event ${id} has ${size} bytes ${what}, and the server takes ${limit}: ${advice}`,
-      { retriable: false },
+      `${where}: event ${id} has ${size} bytes ${what}, and ${limit}: ${advice}`,
+      {
+        retriable: false,
+      },
     )
-  if (lines.length > limits.headers) throw tooLarge('of headers', lines.length, limits.headers, 'shorten them')
-  const size = lines.length + data.length
-  if (size <= limits.message) return
-  const advice = 'raise max_payload of the server or max_msg_size of the stream, or shorten the payload'
-  throw tooLarge('with its headers', size, limits.message, advice)
+  }
+  const headers = lines.length + ownHeaders
+  if (headers > MAX_HEADER_BYTES) refuse('of headers', headers, `the server takes ${MAX_HEADER_BYTES}`, 'shorten them')
+  const size = headers + data.length
+  if (size > maxPayload)
+    refuse('with its headers', size, `max_payload of the server is ${maxPayload}`, 'raise it, or shorten the payload')
+  if (maxMessage !== undefined && maxMessage > 0 && size > maxMessage)
+    refuse('with its headers', size, `max_msg_size of the stream is ${maxMessage}`, 'raise it, or shorten the payload')
 }
 
 /** The stream is not what this writer knows. */

@@ -14,19 +14,37 @@ export interface StreamInfo {
 
 /** What is looked at of a stream's configuration. */
 export interface StreamConfig {
-  readonly subjects?: readonly string[]
+  readonly subjects?: readonly string[] | null
   readonly retention?: string
   readonly storage?: string
   readonly discard?: string
+  readonly discard_new_per_subject?: boolean
   readonly max_msgs?: number
   readonly max_bytes?: number
-  readonly max_age?: number
+  /** In ns; bigint if it is more than a double can count. */
+  readonly max_age?: number | bigint
   readonly max_msgs_per_subject?: number
   readonly max_msg_size?: number
+  readonly duplicate_window?: number | bigint
   readonly allow_atomic?: boolean
-  readonly mirror?: unknown
-  readonly sources?: unknown
+  readonly no_ack?: boolean
+  readonly sealed?: boolean
+  readonly deny_delete?: boolean
+  readonly deny_purge?: boolean
+  readonly mirror?: SourceConfig | null
+  readonly sources?: readonly SourceConfig[] | null
+  readonly subject_transform?: object | null
   readonly num_replicas?: number
+  readonly allow_rollup_hdrs?: boolean
+  readonly allow_direct?: boolean
+}
+
+/** A stream that is copied from. */
+export interface SourceConfig {
+  readonly name: string
+  readonly filter_subject?: string
+  readonly opt_start_seq?: number | bigint
+  readonly opt_start_time?: string
 }
 
 interface InfoReply {

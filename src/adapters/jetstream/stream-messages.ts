@@ -5,10 +5,13 @@ import type { Batch, Cursor, Event } from '../../core/event.ts'
 import { checkStreamOptions, type EventStream, eventStream, type StreamOptions } from '../../core/stream.ts'
 import type { Delivery, decodeMessage } from './codec.ts'
 import type { ConnectNats } from './nats-client.ts'
-import { connectNats, type JetStreamConnection } from './nats-connection.ts'
-import { type PullConsumer, pullConsumer } from './pull-consumer.ts'
+import { connectNats } from './nats-connection.ts'
+import { nextMessage } from './next-message.ts'
+import { type PullStart, pullConsumer } from './pull-consumer.ts'
 import { checkIncarnation, parseSequence } from './sequence.ts'
+import { isSince } from './server-version.ts'
 import { checkRetention, findStream, provePosition, type StreamInfo, streamInfo } from './stream-info.ts'
+import { subjectFilter } from './subject-filter.ts'
 
 /** A stream and how it is read. */
 export interface MessageLog {
@@ -22,31 +25,38 @@ export interface MessageLog {
   readonly toEvent: typeof decodeMessage
 }
 
-/** JetStream's code for a message that is not there. */
-const NO_MESSAGE = 10037
 /** What the server says it has, but does not deliver, in so many requests, has been lost on its way. */
 const STALLED_AFTER = 3
 const DIAGNOSE_MS = 1000
+/** So many gaps are looked at in one go. */
+const LOOK_AT_ONCE = 50
 
 /**
  * Opens a stream of the messages after a cursor. Messages that follow each other without a gap need no proof; where one is missing,
  * the state of the stream is read after they have come: if it still begins at or before the gap, nothing was removed from the
- * front, and what is missing was deleted or not asked for.
+ * front, and what is missing was deleted or not asked for. Older servers let a consumer jump over messages when others are purged
+ * by subject, or rolled up: there the stream itself is asked what it has in every gap, and a consumer that has jumped is made anew.
  */
 export async function streamMessages(source: MessageLog, after: Cursor, options: StreamOptions): Promise<EventStream> {
-  const { log, stream, subjects, toEvent } = source
+  const { log, stream, toEvent } = source
   checkStreamOptions(log, after, options)
   const { signal, toHead, fromHead, types } = options
   const start = parseSequence(log, after) // before a connection is made
   const opened = disposeStack()
   const connection = opened.use(await connectNats(source.connect, { log, signal }))
-  const consumer = opened.use(pullConsumer(connection, source))
+  const { asked, isWanted } = subjectFilter(source.subjects, connection.version)
+  const pulled = { ...source, subjects: asked }
+  const consumer = opened.use(pullConsumer(connection, pulled))
 
-  /** The consumer first: it does not outlive its stream, so what it delivers is of the stream that is found after it. */
-  async function prepare(): Promise<{ info: StreamInfo; position: bigint }> {
+  /** The consumer does not outlive its stream, so what it delivers is of the stream that is found after it. */
+  async function begin(from: PullStart): Promise<StreamInfo> {
     checkRetention(log, await streamInfo(connection, stream))
-    await consumer.start(start === undefined ? 'earliest' : { seq: start + 1n })
-    const info = await streamInfo(connection, stream)
+    await consumer.start(from)
+    return await streamInfo(connection, stream)
+  }
+
+  async function prepare(): Promise<{ info: StreamInfo; position: bigint }> {
+    const info = await begin(start !== undefined ? { seq: start + 1n } : fromHead ? 'new' : 'earliest')
     checkIncarnation(log, after, info.incarnation)
     if (fromHead) return { info, position: info.last }
     if (start === undefined) return { info, position: 0n } // what is missing at the front is passed over
@@ -72,6 +82,8 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
   let { position } = found
   let anywhere = start === undefined && !fromHead // "" is never trimmed
   let stalled = 0
+  let beginsAnew = false
+  let closing = false
 
   /** Throws unless what followed `after` is complete. */
   function prove(info: StreamInfo, after = position): void {
@@ -88,7 +100,11 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
       const deliveries = await take()
       const batch = deliveries.length === 0 ? await passOver() : decode(deliveries)
       if (batch === undefined) continue
-      if (batch.gapAfter !== undefined) prove(await streamInfo(connection, stream), batch.gapAfter)
+      if (batch.gaps.length > 0) {
+        if (batch.gapAfter !== undefined) prove(await streamInfo(connection, stream), batch.gapAfter)
+        beginsAnew = await hasJumped(batch.gaps)
+        if (beginsAnew) continue
+      }
       const moved = batch.last !== position
       position = batch.last
       anywhere &&= !moved
@@ -99,7 +115,11 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
 
   async function take(): Promise<Delivery[]> {
     try {
-      return await consumer.take({ after: position, eager: end !== undefined })
+      if (beginsAnew || consumer.isStale()) {
+        beginsAnew = false
+        prove(await begin({ seq: position + 1n })) // it may be another stream of this name
+      }
+      return await consumer.take({ eager: end !== undefined })
     } catch (error) {
       throw await diagnose(error)
     }
@@ -107,7 +127,7 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
 
   /** A consumer goes with its stream: what became of that says more. */
   async function diagnose(error: unknown): Promise<unknown> {
-    if (connection.isClosed()) return error
+    if (closing || connection.isClosed()) return error
     try {
       const info = await findStream(connection, stream, DIAGNOSE_MS)
       if (info !== undefined) {
@@ -121,16 +141,23 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     }
   }
 
+  interface Gap {
+    readonly after: bigint
+    readonly before: bigint
+  }
+
   interface Decoded {
     readonly events: readonly Event[]
     readonly last: bigint
-    /** Where the first gap begins, if a sequence is missing. */
+    readonly gaps: readonly Gap[]
+    /** Where the first gap that has to be proven begins. */
     readonly gapAfter?: bigint | undefined
     readonly failure?: DecodeError
   }
 
   function decode(deliveries: readonly Delivery[]): Decoded {
     const events: Event[] = []
+    const gaps: Gap[] = []
     let last = position
     let gapAfter: bigint | undefined
     let first = anywhere
@@ -138,18 +165,34 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     for (const delivery of deliveries) {
       const { seq } = delivery
       if (seq <= last) continue // from before the position was pinned, or passed over
-      if (seq !== last + 1n && !first) gapAfter ??= last
-      if (end !== undefined && seq > end) return { events, last: end, gapAfter }
+      if (seq !== last + 1n) {
+        gaps.push({ after: last, before: seq })
+        if (!first) gapAfter ??= last
+      }
+      if (end !== undefined && seq > end) return { events, last: end, gaps, gapAfter }
       try {
-        const event = toEvent(delivery)
-        if (types === undefined || types.includes(event.type)) events.push(event)
+        const event = isWanted(delivery.message) ? toEvent(delivery) : undefined
+        if (event !== undefined && (types === undefined || types.includes(event.type))) events.push(event)
       } catch (cause) {
-        return { events, last, gapAfter, failure: new DecodeError(log, { position: String(seq), cause }) }
+        return { events, last, gaps, gapAfter, failure: new DecodeError(log, { position: String(seq), cause }) }
       }
       first = false
       last = seq
     }
-    return { events, last, gapAfter }
+    return { events, last, gaps, gapAfter }
+  }
+
+  /** Whether the consumer has passed over a message that is there. */
+  async function hasJumped(gaps: readonly Gap[]): Promise<boolean> {
+    if (keepsItsPlace(connection.version, asked)) return false
+    for (let i = 0; i < gaps.length; i += LOOK_AT_ONCE) {
+      const looks = gaps.slice(i, i + LOOK_AT_ONCE).map(async ({ after, before }) => {
+        const next = await nextMessage(connection, pulled, after + 1n)
+        return next !== undefined && next < before
+      })
+      if ((await Promise.all(looks)).includes(true)) return true
+    }
+    return false
   }
 
   /** Nothing has come: moves on over what was deleted, or is not asked for, if there is nothing else. */
@@ -158,38 +201,34 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     prove(info)
     const last = end ?? info.last
     if (last <= position) return undefined
-    for (const subject of subjects ?? ['>']) {
-      const next = await nextMessage(connection, stream, subject, position + 1n)
-      if (next === undefined || next > last) continue
+    const next = await nextMessage(connection, pulled, position + 1n)
+    if (next !== undefined && next <= last) {
       stalled++
-      if (stalled < STALLED_AFTER) return undefined
-      throw new ReflexError('NATS_CONSUMER_STALLED', `${log}: the server has message ${next}, but does not deliver it`)
+      if (stalled === STALLED_AFTER)
+        throw new ReflexError(
+          'NATS_CONSUMER_STALLED',
+          `${log}: the server has message ${next}, but does not deliver it`,
+        )
+      beginsAnew = stalled > 1 // the first time, it may be on its way
+      return undefined
     }
-    return { events: [], last, gapAfter: position }
+    return { events: [], last, gaps: [{ after: position, before: last + 1n }], gapAfter: position }
   }
 
-  return eventStream(batches(), () => close(opened, consumer), { signal, incarnation })
+  function close(): PromiseLike<void> {
+    closing = true
+    return opened[Symbol.asyncDispose]()
+  }
+
+  return eventStream(batches(), close, { signal, incarnation })
 }
 
-/** The consumer first: a connection that is closed cannot delete it. */
-async function close(opened: AsyncDisposable, consumer: PullConsumer): Promise<void> {
-  await consumer[Symbol.asyncDispose]()
-  await opened[Symbol.asyncDispose]()
-}
-
-/** The first message from `seq` on, by what the stream itself says. */
-async function nextMessage(
-  connection: JetStreamConnection,
-  stream: string,
-  subject: string,
-  seq: bigint,
-): Promise<bigint | undefined> {
-  const found = await connection.api<{ message: { seq: bigint } } | undefined>(
-    `STREAM.MSG.GET.${stream}`,
-    { seq, next_by_subj: subject },
-    { unless: [NO_MESSAGE] },
-  )
-  return found?.message.seq
+/**
+ * Whether a consumer is never moved on by a purge or roll-up of subjects that are but a part of its own: nats-server 3838 and 5075,
+ * and 8572 for several subjects.
+ */
+function keepsItsPlace(version: string, subjects: readonly string[] | undefined): boolean {
+  return isSince(version, subjects === undefined || subjects.length === 1 ? '2.11' : '2.15')
 }
 
 function consumerGone(log: string): ReflexError {

@@ -1,5 +1,5 @@
 import { codeOf, ReflexError } from '../../core/errors.ts'
-import { createTopic, topicOnceThere } from './create-topic.ts'
+import { createTopic, replication, topicOnceThere } from './create-topic.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
 import { partitionOf } from './partition-log.ts'
 import type { PartitionMetadata, TopicMetadata } from './protocol/metadata.ts'
@@ -15,7 +15,11 @@ export interface CheckpointTopic {
 }
 
 /** Older records are kept for an hour: they tell where to go on if a partition loses its tail (docs/adr/0007). */
-const config = { 'cleanup.policy': 'compact', 'min.compaction.lag.ms': '3600000', 'segment.bytes': '16777216' }
+const config: Readonly<Record<string, string>> = {
+  'cleanup.policy': 'compact',
+  'min.compaction.lag.ms': '3600000',
+  'segment.bytes': '16777216',
+}
 
 /** Opens the topic of checkpoints; makes it if there is none. `log` names the destination in errors. */
 export async function openCheckpoints(
@@ -53,10 +57,11 @@ async function findOrCreate(
   try {
     await createTopic(connection, { topic, partitions: 1, config })
   } catch (cause) {
-    const how = Object.entries(config).map(([name, value]) => `--config ${name}=${value}`)
+    const { replicationFactor, safe } = replication(connection)
+    const how = Object.entries({ ...safe, ...config }).map(([name, value]) => `--config ${name}=${value}`)
     throw new ReflexError(
       codeOf(cause) ?? 'KAFKA_CONNECTION',
-      `${log}: the topic of checkpoints ${topic} is not there and could not be created; create it: kafka-topics.sh --create --topic ${topic} --partitions 1 ${how.join(' ')}`,
+      `${log}: the topic of checkpoints ${topic} is not there and could not be created; create it: kafka-topics.sh --create --topic ${topic} --partitions 1 --replication-factor ${replicationFactor} ${how.join(' ')}`,
       { cause },
     )
   }

@@ -1,5 +1,8 @@
 export type { DecodeRecord } from './codec.ts'
+export { type GroupOffsets, type GroupOffsetsOptions, kafkaGroupOffsets } from './group-offsets.ts'
 export { type KafkaClient, kafkaFailFast } from './kafka-client.ts'
 export { type KafkaPartitionOptions, kafkaPartition } from './kafka-partition.ts'
 export { type KafkaSink, type KafkaSinkOptions, kafkaSink } from './kafka-sink.ts'
+export { type KafkaTopic, type KafkaTopicOptions, kafkaTopic } from './kafka-topic.ts'
 export type { KafkaRecord } from './protocol/record-batch.ts'
+export type { TopicRunOptions, TopicSpec } from './run-topic.ts'

@@ -2,19 +2,25 @@ import { untilAborted } from '../../core/abort.ts'
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { kafkaError, replyError } from './kafka-error.ts'
-import { metadataRequest, type TopicMetadata } from './protocol/metadata.ts'
+import { clusterRequest, metadataRequest, type TopicMetadata } from './protocol/metadata.ts'
 import type { KafkaRequest } from './protocol/request.ts'
 
 /** Connections of our own to a cluster. Every error that comes of them is a `ReflexError`. */
 export interface KafkaConnection extends AsyncDisposable {
-  /** What the cluster knows of a topic now. Throws if there is none, or if it has no leader for a partition at the moment. */
-  topic(name: string): Promise<TopicMetadata>
+  /** What the cluster knows of a topic now. Throws if there is none, or if one of the partitions `leadersOf`, all by default, has no leader. */
+  topic(name: string, options?: { readonly leadersOf?: readonly number[] }): Promise<TopicMetadata>
   /** The broker with a node id, connected. */
   broker(nodeId: number): Promise<KafkaBroker>
   /** The broker that coordinates the transactions of `transactionalId`. */
   coordinator(transactionalId: string): Promise<KafkaBroker>
+  /** The broker that keeps the offsets of the consumer group `group`. */
+  groupCoordinator(group: string): Promise<KafkaBroker>
   /** The broker that creates topics. */
   controller(): Promise<KafkaBroker>
+  /** A broker that is connected already. */
+  anyBroker(): Promise<KafkaBroker>
+  /** How many brokers are alive. */
+  brokers(): number
 }
 
 /** A broker. It does not connect anew: once a connection has broken, every call rejects. */
@@ -37,6 +43,15 @@ export interface KafkajsBroker {
   addPartitionsToTxn(request: object): Promise<unknown>
   endTxn(request: object): Promise<unknown>
   createTopics(request: object): Promise<unknown>
+  metadata(topics: readonly string[]): Promise<unknown>
+  describeGroups(request: object): Promise<{ readonly groups: readonly { readonly state: string }[] }>
+  offsetCommit(request: object): Promise<unknown>
+  describeConfigs(request: object): Promise<{ readonly resources: readonly DescribedConfigs[] }>
+  findGroupCoordinator(request: object): Promise<{ readonly coordinator: { readonly nodeId: number } }>
+}
+
+interface DescribedConfigs {
+  readonly configEntries: readonly { readonly configName: string; readonly configValue: string | null }[]
 }
 
 interface TopicOffsets {
@@ -55,30 +70,31 @@ interface KafkajsConnection {
 /** `Cluster` of kafkajs, as far as it is used. */
 interface KafkajsCluster {
   readonly brokerPool: {
+    createBroker: (options: object) => KafkajsBroker
     readonly connectionPoolBuilder: { build: () => Promise<unknown> }
     readonly seedBroker?: KafkajsBroker
     readonly brokers: Readonly<Record<string, KafkajsBroker>>
   }
   connect(): Promise<void>
   refreshMetadata(): Promise<void>
-  addMultipleTargetTopics(topics: readonly string[]): Promise<void>
   findBroker(o: { nodeId: number }): Promise<KafkajsBroker>
   findControllerBroker(): Promise<KafkajsBroker>
-  findGroupCoordinator(o: { groupId: string; coordinatorType: number }): Promise<KafkajsBroker>
 }
 
 /** What a connection is for. */
 export interface KafkaConnectionOptions {
   /** Names what is read or written, in errors. */
   readonly log: string
-  /** Must exist. If there is none, the cluster is asked for all of its topics. */
+  /** Must exist, if one is given. */
   readonly topic: string | undefined
   readonly signal?: AbortSignal | undefined
 }
 
+const GROUP = 0
 const TRANSACTION = 1
 /** kafkajs tries more than once: this is for all of it. */
 const WITHIN_MS = 4000
+const METADATA = { apiKey: 3, version: 12 } as const
 const FETCH = { apiKey: 1, version: 13 } as const
 
 /** Makes fresh connections to the cluster of `kafka`. Throws an `OptionError` for a client that would retry by itself. */
@@ -89,6 +105,9 @@ export async function connectKafka(
   signal?.throwIfAborted()
   checkKafkaClient(kafka)
   const cluster = clusterOf(kafka)
+  const { brokerPool } = cluster
+  const { createBroker } = brokerPool
+  brokerPool.createBroker = (options) => withOwnMetadata(createBroker(options), log, topic)
   let closing: Promise<void> | undefined
 
   /** Waits for kafkajs, but no longer than until the abort, or until it should have noticed that no one answers. */
@@ -159,20 +178,33 @@ export async function connectKafka(
       }),
     )
   }
+  const anyBroker = (): Promise<KafkaBroker> => {
+    const { brokers, seedBroker } = cluster.brokerPool
+    const connected = Object.values(brokers).find((broker) => connectionsOf(broker)[0]?.isConnected())
+    return open(connected ?? (seedBroker as KafkajsBroker))
+  }
+  /** Not with kafkajs's own search, which hides the brokers' refusals. */
+  const coordinatorOf = async (groupId: string, coordinatorType: number): Promise<KafkaBroker> => {
+    const asked = { groupId, coordinatorType }
+    const { coordinator } = await (await anyBroker()).call((broker) => broker.findGroupCoordinator(asked))
+    return open(await within(cluster.findBroker({ nodeId: coordinator.nodeId })))
+  }
   const connection: KafkaConnection = {
-    topic: async (name) => {
-      const seed = await open(
-        Object.values(cluster.brokerPool.brokers)[0] ?? (cluster.brokerPool.seedBroker as KafkajsBroker),
+    topic: async (name, { leadersOf } = {}) => {
+      const topic = await (await anyBroker()).send(metadataRequest(name))
+      const leaderless = topic.partitions.find(
+        ({ partition, leader }) => leader < 0 && (leadersOf === undefined || leadersOf.includes(partition)),
       )
-      const topic = await seed.send(metadataRequest(name))
-      const wrong = topic.errorCode || (topic.partitions.find(({ leader }) => leader < 0)?.errorCode ?? 0)
+      const wrong = topic.errorCode || (leaderless?.errorCode ?? 0)
       if (wrong !== 0) throw replyError(log, wrong)
       return topic
     },
     broker: async (nodeId) => open(await within(cluster.findBroker({ nodeId }))),
-    coordinator: async (transactionalId) =>
-      open(await within(cluster.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION }))),
+    coordinator: (transactionalId) => coordinatorOf(transactionalId, TRANSACTION),
+    groupCoordinator: (group) => coordinatorOf(group, GROUP),
     controller: async () => open(await within(cluster.findControllerBroker())),
+    anyBroker,
+    brokers: () => Object.keys(cluster.brokerPool.brokers).length,
     [Symbol.asyncDispose]: () => {
       closing ??= close()
       return closing
@@ -180,12 +212,25 @@ export async function connectKafka(
   }
   try {
     await within(cluster.connect())
-    await within(topic === undefined ? cluster.refreshMetadata() : cluster.addMultipleTargetTopics([topic]))
+    await within(cluster.refreshMetadata())
     return connection
   } catch (error) {
     await connection[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** kafkajs would keep what it hears of every partition of a topic, and fail if one of them has no leader. */
+function withOwnMetadata(broker: KafkajsBroker, log: string, name: string | undefined): KafkajsBroker {
+  const { metadata } = broker
+  broker.metadata = async (topics) => {
+    if ((broker.versions?.[METADATA.apiKey]?.maxVersion ?? 0) < METADATA.version) return metadata.call(broker, topics)
+    const connection = await broker.connectionPool.getConnection(0)
+    const { controllerId, brokers, topic } = await connection.send(clusterRequest(name))
+    if (topic !== undefined && topic.errorCode !== 0) throw replyError(log, topic.errorCode)
+    return { controllerId, brokers, topicMetadata: [] }
+  }
+  return broker
 }
 
 /** kafkajs hands its cluster to an assigner of partitions, at once: the documented way to it without joining a group. */

@@ -5,6 +5,10 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
   // Also what a broker says of a topic that it has not heard of yet, after its creation or its own start.
   UNKNOWN_TOPIC_OR_PARTITION: ['there is no such topic or partition: create it, or correct its name', true],
   UNKNOWN_TOPIC_ID: ['the topic was deleted', true],
+  LEADER_NOT_AVAILABLE: [
+    'none of the brokers that hold the partition and were in sync is alive: start one, or wait for the election',
+    true,
+  ],
   INVALID_TOPIC_EXCEPTION: ['this cannot be the name of a topic', false],
   TOPIC_AUTHORIZATION_FAILED: ["the user's ACLs do not permit it: grant the operation on the topic", false],
   TRANSACTIONAL_ID_AUTHORIZATION_FAILED: [
@@ -15,8 +19,17 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
   SASL_AUTHENTICATION_FAILED: ['the user name or password is wrong', false],
   NOT_ENOUGH_REPLICAS: ['fewer replicas are in sync than min.insync.replicas asks for', true],
   NOT_ENOUGH_REPLICAS_AFTER_APPEND: ['fewer replicas are in sync than min.insync.replicas asks for', true],
+  CONCURRENT_TRANSACTIONS: [
+    'the transaction before is still being ended; if that lasts, a partition of it has too few replicas in sync, or no leader',
+    true,
+  ],
+  MESSAGE_TOO_LARGE: ['a record is larger than max.message.bytes of its topic: raise it', true],
   KAFKA_STORAGE_ERROR: ['the broker cannot write its data to disk: read its log, and free space', true],
   UNSUPPORTED_VERSION: ['the broker is too old: Kafka 3.1 or newer is needed', false],
+  INVALID_TIMESTAMP: [
+    "this machine's clock is further ahead of the broker's than message.timestamp.after.max.ms permits: set it right",
+    true,
+  ],
   UNSUPPORTED_COMPRESSION_TYPE: ['choose another compression', false],
   POLICY_VIOLATION: ['a policy of the cluster forbids it', false],
   INVALID_TRANSACTION_TIMEOUT: [
@@ -40,6 +53,7 @@ const names: Readonly<Record<number, string>> = {
   20: 'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
   29: 'TOPIC_AUTHORIZATION_FAILED',
   31: 'CLUSTER_AUTHORIZATION_FAILED',
+  32: 'INVALID_TIMESTAMP',
   44: 'POLICY_VIOLATION',
   45: 'OUT_OF_ORDER_SEQUENCE_NUMBER',
   47: 'INVALID_PRODUCER_EPOCH',
@@ -76,6 +90,8 @@ export function kafkaError(log: string, error: unknown): ReflexError {
   // What was retried, or is not to be, is wrapped; so are the errors of several topics.
   for (const inner of [originalError, cause, errors?.[0]])
     if (inner instanceof Error && inner !== error) return kafkaError(log, inner)
+  if (Object(error).name === 'KafkaJSSASLAuthenticationError')
+    return namedError(log, 'SASL_AUTHENTICATION_FAILED', error)
   const unknown = /^Unknown error code (\d+)/.exec(messageOf(error))?.[1]
   if (unknown !== undefined) return namedError(log, names[Number(unknown)] ?? `ERROR_${unknown}`, error)
   if (typeof type === 'string') return namedError(log, type, error)

@@ -12,6 +12,7 @@ import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { parseOffset } from './offset-cursor.ts'
 import { partitionBatches } from './partition-batches.ts'
 import { openPartition, type PartitionLog, proveOffset } from './partition-log.ts'
+import type { KafkaRecord } from './protocol/record-batch.ts'
 
 /** Options of `kafkaPartition`. */
 export interface KafkaPartitionOptions {
@@ -37,6 +38,8 @@ export interface KafkaPartitionOptions {
  * kept in Kafka. Reads what is committed, up to the last stable offset: events of aborted transactions never come, an open
  * transaction holds back what follows it. Each open stream has connections of its own. Kafka 3.1 or newer, for its topic ids:
  * a topic that was made anew under the same name is an error and not another log. `at` goes by the records' timestamps.
+ * The checksum of every batch is checked. gzip, snappy, lz4 and zstd are read: snappy and lz4 with the packages `snappy` 7 and
+ * `lz4-napi` 2, which are loaded when the first such batch comes; without them, that is an error with the code `KAFKA_COMPRESSION`.
  *
  * @example kafkaPartition(new Kafka({ brokers, ...kafkaFailFast }), { topic: 'orders', partition: 0 })
  */
@@ -52,8 +55,10 @@ export function kafkaPartition(kafka: KafkaClient, options: KafkaPartitionOption
     if (!Number.isInteger(value) || value < 1 || value > 0x7fff_ffff)
       throw new OptionError(`${log}: ${option} must be a positive 32-bit integer, but is ${value}`)
   }
-  const toEvent: typeof decodeRecord =
-    decode === undefined ? decodeRecord : (record) => ({ ...decode(record, topic), id: record.offset })
+  const reading =
+    decode === undefined
+      ? { toEvent: decodeRecord, toEventOfText: decodeRecord }
+      : { toEvent: (record: KafkaRecord) => ({ ...decode(record, topic), id: record.offset }) }
   const open = (signal: AbortSignal | undefined): Promise<PartitionLog> =>
     openPartition(kafka, { log, topic, partition, signal })
   /** Opens the partition for one question. */
@@ -78,7 +83,7 @@ export function kafkaPartition(kafka: KafkaClient, options: KafkaPartitionOption
         from,
         proven: position !== undefined || fromHead === true,
         end: toHead ? bounds.high : undefined,
-        ...{ batchSize, batchBytes, types, toEvent },
+        ...{ ...reading, batchSize, batchBytes, types },
       })
       const whole = fromHead ? pinned(String(from - 1n), batches) : batches
       const close = (): PromiseLike<void> => partitionLog[Symbol.asyncDispose]()

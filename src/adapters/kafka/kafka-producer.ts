@@ -1,6 +1,6 @@
 import { systemClock } from '../../core/clock.ts'
-import { codeOf, FencedError, isRetriable } from '../../core/errors.ts'
-import type { KafkaBroker, KafkaConnection } from './kafka-connection.ts'
+import { codeOf, FencedError, isRetriable, ReflexError } from '../../core/errors.ts'
+import type { KafkaConnection } from './kafka-connection.ts'
 import { replyError } from './kafka-error.ts'
 import { type NewRecord, sizeOfRecord } from './protocol/new-record-batch.ts'
 import { produceRequest } from './protocol/produce.ts'
@@ -36,6 +36,10 @@ export interface KafkaProducer {
 
 /** The coordinator aborts what a producer that has died left open after this, and what follows it in the log is held back for so long. */
 const TRANSACTION_TIMEOUT_MS = 10_000
+/** What belongs to one transaction may be held back for so long. */
+const MAX_THROTTLE_MS = 8000
+/** While it is held back, it sees so often that the broker is still there. */
+const SIGN_OF_LIFE_MS = 1000
 /** The end of the transaction before is waited for, at most so long. */
 const WAIT_MS = 4000
 const FIRST_DELAY_MS = 1
@@ -48,6 +52,8 @@ const busy = new Set([
   'KAFKA_GROUP_LOAD_IN_PROGRESS',
   'KAFKA_COORDINATOR_LOAD_IN_PROGRESS',
 ])
+/** Until the log of transactions is there, which is made for a cluster's first, and until one of its partitions has a leader that knows it. */
+const notYetThere = new Set([...busy, 'KAFKA_GROUP_COORDINATOR_NOT_AVAILABLE', 'KAFKA_NOT_COORDINATOR_FOR_GROUP'])
 const tooLarge = new Set(['KAFKA_MESSAGE_TOO_LARGE', 'KAFKA_RECORD_LIST_TOO_LARGE'])
 const fenced = new Set([
   'KAFKA_INVALID_PRODUCER_EPOCH',
@@ -58,20 +64,24 @@ const fenced = new Set([
 
 /**
  * Makes a producer. With a transactional id it first fences every other one of that id, and waits until what that one has begun
- * is aborted (initTransactions). `where` names the route in errors.
+ * is aborted (initTransactions). While the cluster says that the id has no coordinator yet, as after a broker's start, it asks
+ * again for 4 s at most. `where` names the route in errors.
  */
 export async function openProducer(
   connection: KafkaConnection,
-  { where, transactionalId, anyBroker }: { where: string; transactionalId: string | undefined; anyBroker: KafkaBroker },
+  { where, transactionalId }: { where: string; transactionalId: string | undefined },
 ): Promise<KafkaProducer> {
-  const coordinator = transactionalId === undefined ? anyBroker : await connection.coordinator(transactionalId)
-  const { producerId, producerEpoch } = await whileBusy(() =>
-    coordinator.call((broker) =>
-      broker.initProducerId({ transactionalId: transactionalId ?? null, transactionTimeout: TRANSACTION_TIMEOUT_MS }),
-    ),
-  )
+  const init = { transactionalId: transactionalId ?? null, transactionTimeout: TRANSACTION_TIMEOUT_MS }
+  const { coordinator, producerId, producerEpoch } = await whileBusy(async () => {
+    const coordinator = await (transactionalId === undefined
+      ? connection.anyBroker()
+      : connection.coordinator(transactionalId))
+    return { coordinator, ...(await coordinator.call((broker) => broker.initProducerId(init))) }
+  }, notYetThere)
   const identity = { transactionalId, producerId, producerEpoch }
   const sequences = new Map<string, number>()
+  /** By node id: until when the broker reads no more records, since a quota is used up (KIP-219). */
+  const heldBackUntil = new Map<number, number>()
   let requestBytes = REQUEST_BYTES
 
   /** Tells a fenced producer. */
@@ -86,12 +96,28 @@ export async function openProducer(
       )
     }
   }
+  /** Waits while a quota holds a broker back. In a transaction not for long, since that would be aborted meanwhile. */
+  async function untilHeard(leader: number, { inTransaction }: { inTransaction: boolean }): Promise<void> {
+    const leftMs = (): number => (heldBackUntil.get(leader) ?? 0) - Date.now()
+    if (inTransaction && leftMs() > MAX_THROTTLE_MS) {
+      throw new ReflexError(
+        'KAFKA_THROTTLING_QUOTA_EXCEEDED',
+        `${where}: the user's quota holds the broker back for ${Math.ceil(leftMs() / 1000)} s in the middle of a transaction; nothing was appended. Raise producer_byte_rate, or make the bridge's batches smaller`,
+      )
+    }
+    for (let left = leftMs(); left > 0; left = leftMs()) {
+      await systemClock.sleep(Math.min(left, SIGN_OF_LIFE_MS))
+      const broker = await connection.broker(leader)
+      await broker.call((one) => one.metadata([]))
+    }
+  }
   /** One request for each leader, with the next records for each of its partitions: one in flight per partition. What is too large for the topic is left out. */
   async function sendRound(round: readonly PartitionRecords[]): Promise<Map<string, bigint>> {
     const offsets = new Map<string, bigint>()
     const requests = Array.from(
       Map.groupBy(round, ({ leader }) => leader),
       async ([leader, batches]) => {
+        await untilHeard(leader, { inTransaction: transactionalId !== undefined })
         const broker = await connection.broker(leader)
         const request = produceRequest({
           transactionalId: transactionalId ?? null,
@@ -100,7 +126,10 @@ export async function openProducer(
           timeoutMs: WAIT_MS,
           partitions: batches.map((batch) => ({ ...batch, sequence: sequences.get(nameOf(batch)) ?? 0 })),
         })
-        for (const { errorCode, message, baseOffset, ...place } of await broker.send(request)) {
+        // On a connection of their own: what ends the transaction is not held back with them.
+        const { produced, throttleMs } = await broker.send(request, { forData: true })
+        heldBackUntil.set(leader, Date.now() + throttleMs)
+        for (const { errorCode, message, baseOffset, ...place } of produced) {
           const error = errorCode === 0 ? undefined : replyError(where, errorCode, message)
           const alone = round.find((batch) => nameOf(batch) === nameOf(place))?.records.length === 1
           if (error === undefined) offsets.set(nameOf(place), baseOffset)
@@ -116,6 +145,7 @@ export async function openProducer(
   return {
     begin: async (partitions) => {
       if (transactionalId === undefined) return
+      for (const leader of heldBackUntil.keys()) await untilHeard(leader, { inTransaction: false })
       const topics = Array.from(
         Map.groupBy(partitions, ({ topic }) => topic),
         ([topic, ofTopic]) => ({
@@ -169,14 +199,14 @@ export async function openProducer(
   }
 }
 
-/** Asks again while the transaction before is being ended: soon over, and told by an error. */
-async function whileBusy<T>(ask: () => Promise<T>): Promise<T> {
+/** Asks again while the broker says that it cannot answer yet, as while the transaction before is being ended: soon over. */
+async function whileBusy<T>(ask: () => Promise<T>, waitedFor: ReadonlySet<string> = busy): Promise<T> {
   const until = Date.now() + WAIT_MS
   for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
     try {
       return await ask()
     } catch (error) {
-      if (!busy.has(codeOf(error) ?? '') || !isRetriable(error) || Date.now() > until) throw error
+      if (!waitedFor.has(codeOf(error) ?? '') || !isRetriable(error) || Date.now() > until) throw error
     }
     await systemClock.sleep(delay)
   }

@@ -1,10 +1,13 @@
 import { untilAborted } from '../../core/abort.ts'
-import { codeOf, FencedError, OptionError, ReflexError } from '../../core/errors.ts'
+import { type AuditOptions, auditor } from '../../core/audit.ts'
+import { FencedError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { type AuditedTopic, auditTopics } from './audit-topics.ts'
 import { openCheckpoints } from './checkpoint-topic.ts'
 import { encodeRecord } from './codec.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
+import { eventLimit } from './event-limit.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
 import { type Appended, openProducer, type PartitionRecords } from './kafka-producer.ts'
@@ -17,7 +20,7 @@ import { type Resumption, resume } from './route-tail.ts'
 import { type FoundEvent, skippedEvents } from './skipped-events.ts'
 
 /** Options of `kafkaSink`. */
-export interface KafkaSinkOptions {
+export interface KafkaSinkOptions extends AuditOptions {
   /** The topic's name. It must exist, and may be shared with other routes and producers. */
   readonly topic: string
   /**
@@ -28,7 +31,10 @@ export interface KafkaSinkOptions {
   readonly delivery?: 'once' | 'at-least-once' | undefined
   /** The topic with the checkpoints of all routes, made with the first of them: one partition, compacted. Default: `reflex-bridge-checkpoints`. */
   readonly checkpointTopic?: string | undefined
-  /** How many partitions the topic is known to have after they were changed: events of one key may then stand in two of them. Default: as many as when the route began. */
+  /**
+   * How many partitions `createTopic` makes (default: the broker's `num.partitions`), and how many the topic is known to have after
+   * they were changed: events of one key may then stand in two of them. Default: as many as when the route began.
+   */
   readonly partitions?: number | undefined
   /** If Kafka has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
   readonly maxRefill?: number | undefined
@@ -36,8 +42,12 @@ export interface KafkaSinkOptions {
 
 /** A sink that can create its topic. */
 export interface KafkaSink extends Sink {
-  /** Creates the topic if there is none, with as many partitions and replicas as the broker gives by default. */
+  /**
+   * Creates the topic if there is none: with three replicas, of which two must be in sync (`min.insync.replicas`), or with as many as
+   * there are brokers; without unclean elections, and with `cleanup.policy=delete`. A topic that is there stays as it is.
+   */
   createTopic(): Promise<void>
+  audit: NonNullable<Sink['audit']>
 }
 
 /**
@@ -45,6 +55,9 @@ export interface KafkaSink extends Sink {
  * puts all records of one key into one partition, in order. Consumers must read with `isolation.level=read_committed`. The time of
  * a record is that of its append, so that `retention.ms` does not delete old events that have just been forwarded; the event's own
  * is a header. Docs/wire.md has the rest. Kafka 3.1 or newer.
+ *
+ * Nothing is tried again, but that an opening asks for its coordinator for up to 4 s while the cluster says that there is none yet, as
+ * just after a broker's start; and an append waits as long as a quota of the broker holds it back.
  *
  * @example kafkaSink(new Kafka({ brokers, ...kafkaFailFast }), { topic: 'orders' })
  */
@@ -56,6 +69,8 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
     checkpointTopic = 'reflex-bridge-checkpoints',
     partitions,
     maxRefill = 100_000,
+    strict,
+    note,
   } = options
   for (const [option, value] of Object.entries({ topic, checkpointTopic })) {
     if (typeof value !== 'string' || value === '')
@@ -68,13 +83,24 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
   if (topic === checkpointTopic)
     throw new OptionError(`${log}: the events and the checkpoints must not be in one topic`)
+  const audit = auditor(log, { strict, note })
+  const topics: AuditedTopic[] = [
+    { topic, holds: 'events' },
+    { topic: checkpointTopic, holds: 'checkpoints' },
+  ]
+  const risksOf = (connection: KafkaConnection): Promise<string[]> =>
+    auditTopics(connection, topics, (text) => audit.note(`${log}: ${text}`))
 
   return {
     name: log,
     createTopic: async () => {
       await using connection = await connectKafka(kafka, { log, topic: undefined })
-      await createTopic(connection, { topic })
+      await createTopic(connection, { topic, partitions, config: { 'cleanup.policy': 'delete' } })
       await topicOnceThere(connection, topic)
+    },
+    audit: async ({ signal } = {}) => {
+      await using connection = await connectKafka(kafka, { log, topic, signal })
+      return await risksOf(connection)
     },
     open: async ({ route, source, saved, signal }) => {
       // The signal is for the opening: an append under way is not cut off, as its transaction would hold readers up.
@@ -85,6 +111,7 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
       let connection: KafkaConnection | undefined
       try {
         connection = await connectKafka(kafka, { log, topic, signal: ended.signal })
+        audit.judge(await risksOf(connection))
         const opening = openWriter(connection, {
           ...{ log, topic, checkpointTopic, partitions, maxRefill, route, source, saved },
           once: delivery === 'once',
@@ -121,13 +148,13 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const topicId = metadata.id.toString('base64url')
   const leaders = new Map(metadata.partitions.map(({ partition, leader }) => [partition, leader]))
   const checkpoints = await openCheckpoints(connection, { log, topic: checkpointTopic })
+  const limit = await eventLimit(connection, { where, topic })
   const checkpointPartition = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
 
   // Fences first: what an older writer has begun is aborted before anything is read.
   const producer = await openProducer(connection, {
     where,
     transactionalId: once ? `reflex-bridge:${topic}:${route}` : undefined,
-    anyBroker: await connection.broker(checkpoints.leader),
   })
   const tails = new Map<number, PartitionLog>()
   for (const partition of leaders.keys())
@@ -200,6 +227,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       return formatMark({ count, topicId })
     }
     const batches = batchesOf(skipped.without(events), { topic, source, leaders })
+    await limit.check(batches)
     await producer.begin([...batches, checkpointPartition])
     try {
       const sent = await producer.send(batches)
@@ -217,8 +245,9 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       await producer.send([{ ...checkpointPartition, records: [{ key, value: Buffer.from(value), headers: [] }] }])
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
-      if (!(error instanceof FencedError)) await producer.end('abort').catch(() => {})
-      throw tooLarge(where, error, batches)
+      if (!(error instanceof FencedError))
+        await untilAborted(producer.end('abort'), AbortSignal.timeout(GIVE_UP_WITHIN_MS)).catch(() => {})
+      throw await limit.explain(error, batches)
     }
     await producer.end('commit')
     cursor = next
@@ -241,6 +270,9 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   }
 }
 
+/** A broker that has just not answered need not answer this either. */
+const GIVE_UP_WITHIN_MS = 1000
+
 /** The records of events, by partition. */
 function batchesOf(
   events: readonly Event[],
@@ -262,14 +294,4 @@ function batchesOf(
     ...{ topic, partition, records, lastId },
     leader: leaders.get(partition) as number,
   }))
-}
-
-function tooLarge(where: string, error: unknown, batches: readonly PartitionRecords[]): unknown {
-  if (!['KAFKA_MESSAGE_TOO_LARGE', 'KAFKA_RECORD_LIST_TOO_LARGE'].includes(codeOf(error) ?? '')) return error
-  const bytes = Math.max(...batches.flatMap(({ records }) => records.map(({ value }) => value?.length ?? 0)))
-  return new ReflexError(
-    'EVENT_TOO_LARGE',
-    `${where}: the batch has an event of ${bytes} bytes, more than the topic's max.message.bytes takes: raise it, or shorten the payload`,
-    { cause: error, retriable: false },
-  )
 }

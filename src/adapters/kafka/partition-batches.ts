@@ -2,7 +2,7 @@ import { CursorAheadError, DecodeError, ReflexError } from '../../core/errors.ts
 import type { Batch, Event } from '../../core/event.ts'
 import { type PartitionBounds, type PartitionLog, proveOffset } from './partition-log.ts'
 import type { Fetched } from './protocol/fetch.ts'
-import type { KafkaRecord, RecordBatch } from './protocol/record-batch.ts'
+import type { KafkaRecord, RecordBatch, TextRecord } from './protocol/record-batch.ts'
 
 /** What is read of a partition. */
 export interface PartitionReading {
@@ -18,6 +18,8 @@ export interface PartitionReading {
   readonly batchBytes: number
   readonly types: readonly number[] | undefined
   toEvent(record: KafkaRecord): Event
+  /** Takes the place of `toEvent` where it is given, with records whose headers are text already: quicker. */
+  readonly toEventOfText?: ((record: TextRecord) => Event) | undefined
 }
 
 /**
@@ -28,7 +30,7 @@ export interface PartitionReading {
  */
 export async function* partitionBatches(
   partition: Pick<PartitionLog, 'bounds' | 'fetch'>,
-  { log, from, proven, end, batchSize, batchBytes, types, toEvent }: PartitionReading,
+  { log, from, proven, end, batchSize, batchBytes, types, toEvent, toEventOfText }: PartitionReading,
 ): AsyncGenerator<Batch> {
   let start = from
   let position = from
@@ -67,7 +69,7 @@ export async function* partitionBatches(
         if (lastOffset < position || atEnd()) continue
         const starts = baseOffset < position // the batch may begin before
         const ends = end !== undefined && lastOffset >= end
-        for (const record of counts ? batch.records() : []) {
+        for (const record of counts ? recordsOf(batch) : []) {
           if (starts && BigInt(record.offset) < position) continue
           if (ends && BigInt(record.offset) >= end) break
           const event = decoded(record)
@@ -111,9 +113,12 @@ export async function* partitionBatches(
   function endOr(at: bigint): bigint {
     return end !== undefined && end < at ? end : at
   }
-  function decoded(record: KafkaRecord): Event {
+  function recordsOf(batch: RecordBatch): Iterable<TextRecord> {
+    return toEventOfText === undefined ? batch.records() : batch.records('text')
+  }
+  function decoded(record: TextRecord): Event {
     try {
-      return toEvent(record)
+      return toEventOfText === undefined ? toEvent(record as KafkaRecord) : toEventOfText(record)
     } catch (cause) {
       throw new DecodeError(log, { position: record.offset, cause })
     }
@@ -142,7 +147,7 @@ function* committed({
   }
 }
 
-function sizeOf({ key, value, headers }: KafkaRecord): number {
+function sizeOf({ key, value, headers }: TextRecord): number {
   let bytes = (key?.length ?? 0) + (value?.length ?? 0)
   for (const [name, each] of headers) bytes += name.length + (each?.length ?? 0)
   return bytes

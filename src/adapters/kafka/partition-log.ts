@@ -65,7 +65,7 @@ export async function partitionOf(
   connection: KafkaConnection,
   { log, topic, partition, isolation = 'committed', signal }: PartitionOptions,
 ): Promise<PartitionLog> {
-  const { id, partitions } = await connection.topic(topic)
+  const { id, partitions } = await connection.topic(topic, { leadersOf: [partition] })
   const place = partitions.find((each) => each.partition === partition)
   if (place === undefined) {
     throw new ReflexError(
@@ -106,7 +106,12 @@ export async function partitionOf(
   const topicId = id.toString('base64url')
   return {
     topicId,
-    bounds: async () => ({ low: await offset(EARLIEST), high: await offset(LATEST) }),
+    bounds: async () => {
+      const low = await offset(EARLIEST)
+      const high = await offset(LATEST)
+      if (high < low) return { low, high: low } // an open transaction may have begun in what was trimmed
+      return { low, high }
+    },
     offsetAt: async (timestamp) => {
       const found = await offset(timestamp)
       return found < 0n ? undefined : found
@@ -124,7 +129,7 @@ export async function partitionOf(
       const fetched = await ask(request)
       if (fetched.errorCode === 0 || fetched.errorCode === OUT_OF_RANGE) return fetched
       if (UNKNOWN_ID.has(fetched.errorCode)) {
-        const now = await connection.topic(topic)
+        const now = await connection.topic(topic, { leadersOf: [partition] })
         if (!now.id.equals(id)) throw recreated(log, offset, topicId, now.id)
       }
       if (NOT_LEADER.has(fetched.errorCode))

@@ -3,3 +3,4 @@ export { type RedisClient, type RedisClientOptions, redisFailFast } from './redi
 export { type RedisCursorsOptions, redisCursors } from './redis-cursors.ts'
 export { type RedisSinkOptions, redisSink } from './redis-sink.ts'
 export { type RedisStreamOptions, redisStream } from './redis-stream.ts'
+export { type Trimmed, type TrimStreamOptions, trimStream } from './trim-stream.ts'

@@ -123,27 +123,25 @@ export function provePosition(
   { added, addedAtHead }: LogKnowledge,
 ): void {
   const { length, last, lastDeleted, first } = state
-  if (state.added < added) {
-    throw new CursorAheadError(log, {
-      cursor: position,
-      reason: 'recreated',
-      found: `one to which ${state.added} entries have ever been appended, not ${added} as a moment ago`,
-    })
-  }
+  const recreated = (found: string): CursorAheadError =>
+    new CursorAheadError(log, { cursor: position, reason: 'recreated', found })
+  if (state.added < added)
+    throw recreated(`one to which ${state.added} entries have ever been appended, not ${added} as a moment ago`)
   if (position === last || rows[0]?.[0].toString('latin1') === position) return
   if (compareIds(position, last) > 0)
     throw new CursorAheadError(log, { cursor: position, reason: 'beyond', found: last })
   if (first === undefined || compareIds(first, position) > 0) {
     // All that is left follows the position. Nothing else did if it is all that was appended since the position was the head.
     const explained = compareIds(lastDeleted, position) > 0 ? 1n : 0n
-    if (addedAtHead !== undefined && state.added - addedAtHead - length <= explained) return
+    if (addedAtHead !== undefined) {
+      const missing = state.added - addedAtHead - length
+      if (missing < 0n) throw recreated(`one of ${length} entries, more than can have followed`)
+      if (missing <= explained) return
+    }
     throw new CursorTrimmedError(log, { cursor: position, ...(first === undefined ? {} : { earliest: first }) })
   }
-  if (compareIds(lastDeleted, position) < 0) {
-    throw new CursorAheadError(log, {
-      cursor: position,
-      reason: 'recreated',
-      found: `one that never had this entry, which is not there and has not been deleted (use at() for the cursor of a time)`,
-    })
-  }
+  if (compareIds(lastDeleted, position) < 0)
+    throw recreated(
+      'one that never had this entry, which is not there and has not been deleted (use at() for the cursor of a time)',
+    )
 }

@@ -1,25 +1,26 @@
 import { ReflexError } from '../../core/errors.ts'
 import type { EntryArguments } from './codec.ts'
 
-/** A server takes no argument above proto-max-bulk-len, which is 1 MB at least: several entries stay well below. */
+/** A server takes no argument above a limit that is 1 MB at least: several entries stay well below. */
 const PACKAGE_BYTES = 256 * 1024
 /** Lua calls a command with at most about 8,000 arguments. */
 const MAX_ARGUMENTS = 7500
-/** XADD refuses an entry as large as this, whatever proto-max-bulk-len is. */
-const MAX_ENTRY_BYTES = 2 ** 30
+/** XADD refuses an entry as large as this, whatever the limit of the server is. */
+const MAX_ENTRY_BYTES = 2 ** 30 - 1
 
 /**
  * Entries as MessagePack, in arrays of about 256 KiB that a script unpacks with `cmsgpack`: one argument per package is
  * several times cheaper for client and server than one per field. Throws on an entry that XADD could not take, since a
- * script that fails in the middle leaves what it has done.
+ * script that fails in the middle leaves what it has done, and on one of more than `argumentBytes`, which the server takes at most.
  */
-export function packEntries(entries: readonly EntryArguments[]): Buffer[] {
+export function packEntries(entries: readonly EntryArguments[], argumentBytes: number): Buffer[] {
+  const limit = Math.min(MAX_ENTRY_BYTES, argumentBytes)
   const packages: Buffer[] = []
   for (let from = 0; from < entries.length; ) {
     let bytes = ARRAY_HEADER
     let to = from
     for (; to < entries.length; to++) {
-      const size = sizeOf(entries[to] as EntryArguments)
+      const size = sizeOf(entries[to] as EntryArguments, limit)
       if (to > from && bytes + size > PACKAGE_BYTES) break
       bytes += size
     }
@@ -32,14 +33,20 @@ export function packEntries(entries: readonly EntryArguments[]): Buffer[] {
 const ARRAY_HEADER = 5
 const STRING_HEADER = 5
 
-/** An upper bound. */
-function sizeOf(entry: EntryArguments): number {
+function sizeOf(entry: EntryArguments, limit: number): number {
   let bytes = ARRAY_HEADER
   for (const part of entry) bytes += STRING_HEADER + (typeof part === 'string' ? Buffer.byteLength(part) : part.length)
-  if (entry.length <= MAX_ARGUMENTS && bytes < MAX_ENTRY_BYTES) return bytes
+  if (entry.length > MAX_ARGUMENTS) {
+    throw new ReflexError(
+      'EVENT_UNENCODABLE',
+      `event ${entry[4]} with ${(entry.length - 1) / 2} fields cannot be an entry: at most ${(MAX_ARGUMENTS - 1) / 2} are possible; give it fewer headers`,
+      { retriable: false },
+    )
+  }
+  if (ARRAY_HEADER + bytes <= limit) return bytes
   throw new ReflexError(
-    'EVENT_UNENCODABLE',
-    `an event with ${(entry.length - 1) / 2} fields and ${bytes} bytes cannot be an entry: at most ${(MAX_ARGUMENTS - 1) / 2} fields and ${MAX_ENTRY_BYTES} bytes are possible; shorten its headers or its payload`,
+    'EVENT_TOO_LARGE',
+    `event ${entry[4]}, which is ${ARRAY_HEADER + bytes} bytes as an entry, was not sent, since the server takes at most ${limit}: shorten its payload, or raise the server's proto-max-bulk-len and client-query-buffer-limit (below 1 GiB)`,
     { retriable: false },
   )
 }

@@ -14,12 +14,14 @@ const IDLE_MS = 500
 /** Makes a connection on demand; `log` names it in errors, `name` in CLIENT LIST. */
 export function redisOnDemand(redis: RedisClient, { log, name }: { log: string; name: string }): RedisOnDemand {
   let current: Promise<RedisConnection> | undefined
+  let unwanted = new AbortController()
   let users = 0
   let idle: NodeJS.Timeout | undefined
 
   function connection(): Promise<RedisConnection> {
     if (current !== undefined) return current
-    const made = connectRedis(redis, { log, name })
+    unwanted = new AbortController()
+    const made = connectRedis(redis, { log, name, signal: unwanted.signal })
     const forget = (): void => {
       if (current === made) current = undefined
     }
@@ -30,6 +32,7 @@ export function redisOnDemand(redis: RedisClient, { log, name }: { log: string; 
   async function close(): Promise<void> {
     const unused = current
     current = undefined
+    unwanted.abort() // one that is still being made, of a server that does not answer
     await (await unused)?.[Symbol.asyncDispose]()
   }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { untilAborted } from '../../core/abort.ts'
+import { type AuditOptions, type Auditor, auditor } from '../../core/audit.ts'
 import { OptionError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
@@ -9,12 +10,13 @@ import { packEntries } from './pack-entries.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
 import { connectRedis, type RedisConnection } from './redis-connection.ts'
 import { type FoundMark, formatMark, parseMark, type RouteTail, resume } from './route-tail.ts'
-import { appendRefused, keyIsShared, oversizeHint } from './sink-errors.ts'
+import { auditServer } from './server-risks.ts'
+import { appendRefused, keyIsShared, outOfStep, oversizeHint } from './sink-errors.ts'
 import { appendBatch, openRoute } from './sink-scripts.ts'
 import { findSourceEntries } from './source-entries.ts'
 
 /** Options of `redisSink`. */
-export interface RedisSinkOptions {
+export interface RedisSinkOptions extends AuditOptions {
   /** The stream's key; made with the first entry. */
   readonly key: string
   /**
@@ -36,26 +38,37 @@ export interface RedisSinkOptions {
  * or keeps both, an append of unknown outcome is found out by the next `open`, and a writer that has been replaced can append nothing.
  *
  * What a crash of Redis has lost is refilled from the source (how much that can be is up to `appendfsync`). Trimming is retention,
- * not loss; deleting the key is loss. Docs/wire.md has the fields of an entry. Redis 7.0 or newer; run it with `noeviction`.
+ * not loss; deleting the key is loss. Docs/wire.md has the fields of an entry. Redis 7.0 or newer.
+ *
+ * Each open looks at how the server can lose what it has acknowledged: no append-only file, `appendfsync` other than `always`, a
+ * policy that evicts the stream, a replica. An event larger than an argument may be is `EVENT_TOO_LARGE` before it is sent.
  *
  * @example redisSink(new Redis(url, { ...redisFailFast }), { key: 'orders' })
  */
 export function redisSink(redis: RedisClient, options: RedisSinkOptions): Sink {
   checkRedisClient(redis)
   const key = prefixedKey(redis, options.key)
-  const { ids = 'auto', maxRefill = 100_000 } = options
+  const { ids = 'auto', maxRefill = 100_000, strict, note } = options
   const log = `redis:${key}`
   if (ids !== 'auto' && ids !== 'source')
     throw new OptionError(`${log}: ids must be "auto" or "source", but is ${JSON.stringify(ids)}`)
   if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
 
+  const audit = auditor(log, { strict, note })
+
   return {
     name: log,
+    audit: async ({ signal } = {}) => {
+      await using connection = await connectRedis(redis, { log, name: 'reflex-audit', signal })
+      const { risks, unknown } = await untilAborted(auditServer(connection), signal)
+      for (const each of unknown) audit.note(each)
+      return risks
+    },
     open: async ({ route, source, saved, signal }) => {
       const connection = await connectRedis(redis, { log, name: 'reflex-sink', signal })
       try {
-        const opening = openWriter(connection, { log, key, ids, maxRefill, route, source, saved })
+        const opening = openWriter(connection, { log, key, ids, maxRefill, audit, route, source, saved })
         return await untilAborted(opening, signal)
       } catch (error) {
         await connection[Symbol.asyncDispose]()
@@ -65,19 +78,27 @@ export function redisSink(redis: RedisClient, options: RedisSinkOptions): Sink {
   }
 }
 
-interface WriterOptions extends Required<{ [K in keyof RedisSinkOptions]: NonNullable<RedisSinkOptions[K]> }> {
+interface WriterOptions {
   readonly log: string
+  readonly key: string
+  readonly ids: 'auto' | 'source'
+  readonly maxRefill: number
+  readonly audit: Auditor
   readonly route: string
   readonly source: string
   readonly saved: Checkpoint | undefined
 }
 
 async function openWriter(connection: RedisConnection, options: WriterOptions): Promise<SinkWriter> {
-  const { log, key, ids, maxRefill, route, source, saved } = options
+  const { log, key, ids, maxRefill, audit, route, source, saved } = options
   const keys = [key, checkpointKey(key, route)]
   const writer = randomUUID()
   const where = `${log}, route ${route}`
   const mark = saved === undefined ? undefined : parseMark(route, saved)
+
+  const { risks, unknown, argumentBytes } = await auditServer(connection)
+  for (const each of unknown) audit.note(each)
+  audit.judge(risks) // before anything is taken over
 
   const tail = parseTail(where, source, await openRoute.call(connection, keys, [writer]))
   const resumption = await resume(where, mark, tail, {
@@ -101,7 +122,7 @@ async function openWriter(connection: RedisConnection, options: WriterOptions): 
       return encodeEntry(event, source, last)
     })
     const counted = count + BigInt(events.length)
-    const packages = packEntries(entries)
+    const packages = packEntries(entries, argumentBytes)
     const [outcome, ...found] = await appendBatch
       .call(connection, keys, [
         ...[writer, cursor, next, String(counted), id, added, ids === 'source' ? '1' : '', source],
@@ -112,6 +133,7 @@ async function openWriter(connection: RedisConnection, options: WriterOptions): 
         throw oversizeHint(error, Math.max(...packages.map(({ length }) => length)))
       })
     if (outcome !== 'ok') throw appendRefused(where, outcome, found)
+    if (found[2] !== String(counted)) throw outOfStep(where)
     cursor = next
     count = counted
     id = found[0] as string

@@ -29,8 +29,9 @@ export interface RedisStreamOptions {
  * A Redis stream as a source, without a consumer group: the cursor is the id of the last entry, and nothing is kept in Redis
  * but the stream. Each open stream has two connections of its own, one of them only while it waits. Redis 7.0 or newer.
  *
- * Trimmed entries are noticed by reading each page from the entry of the cursor itself. So a cursor whose own entry was
- * the last one to be trimmed is refused although nothing after it is missing. `at` goes by the time in the entry ids, `backlog`
+ * Trimmed entries are noticed by reading each page from the entry of the cursor itself. So a cursor is refused as well when its
+ * own entry was the last one removed at the front, although nothing after it is missing: `trimStream` never does that to the
+ * cursors of a store. `at` goes by the time in the entry ids, `backlog`
  * counts entries on the server: its cost grows with the backlog (about 1 s for a million).
  *
  * @example redisStream(new Redis(url, { ...redisFailFast }), { key: 'orders' })

@@ -12,13 +12,24 @@ export function keyIsShared(where: string, last: string): ReflexError {
 /** No server has a lower limit for an argument. */
 const LEAST_BULK_BYTES = 1024 * 1024
 
-/** Redis refuses an argument above its limit and hangs up, mostly before that reply is read: then the error says that it may be that. */
+/**
+ * Redis refuses an argument above its limit and hangs up, mostly before that reply is read: then the error says that it may be that.
+ * It comes to this only where the limit is not the one that was found on opening, or could not be found.
+ */
 export function oversizeHint(error: unknown, bytes: number): unknown {
   const refused = messageOf(error).includes('invalid bulk length')
   if (!refused && (codeOf(error) !== 'REDIS_CONNECTION' || bytes <= LEAST_BULK_BYTES)) return error
   const hint = `the batch has an event of ${bytes} bytes, and Redis takes none above proto-max-bulk-len: raise it, or shorten the payload`
   const code = refused ? 'EVENT_TOO_LARGE' : 'REDIS_CONNECTION'
   return new ReflexError(code, `${messageOf(error)}; ${hint}`, { cause: error, retriable: !refused })
+}
+
+/** A reply is that of an earlier append: the connection has repeated one, so that every later one is wrong as well. */
+export function outOfStep(where: string): ReflexError {
+  return new ReflexError(
+    'REDIS_CONNECTION',
+    `${where}: the reply to an append is not its own, so that the connection is out of step; opening it again finds out what was appended`,
+  )
 }
 
 /** Why the script that appends has done nothing: its first word, and what it found. */

@@ -1,9 +1,18 @@
 import { type RedisScript, redisScript } from './redis-script.ts'
 
+/** The order of entry ids in Lua: as text, since its numbers are doubles. */
+export const idOrder = `
+local function less(a, b) return #a < #b or (#a == #b and a < b) end
+local function before(a, b)
+  local ams, aseq, bms, bseq = a:match('^%d+'), a:match('%d+$'), b:match('^%d+'), b:match('%d+$')
+  return less(ams, bms) or (ams == bms and less(aseq, bseq))
+end
+`
+
 /**
- * What XINFO STREAM says of KEYS[1]; the order of ids, as text, since Lua's numbers are doubles; and whether the stream is still
- * the one in which entry `id` of `source` was the `count`-th or a later one. Its counters only grow, and retention removes from the
- * front: if it took that entry, it took all before it. A stream that replaced it and has lost as many since cannot be told from it.
+ * What XINFO STREAM says of KEYS[1], and whether the stream is still the one in which entry `id` of `source` was the `count`-th
+ * or a later one. Its counters only grow, and retention removes from the front: if it took that entry, it took all before it. A
+ * stream that replaced it and has lost as many since cannot be told from it.
  */
 const stream = `
 local state = { length = '0', ['entries-added'] = '0', ['last-generated-id'] = '0-0', ['recorded-first-entry-id'] = '0-0' }
@@ -16,12 +25,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local length, added = state.length, state['entries-added']
 local first, last = state['recorded-first-entry-id'], state['last-generated-id']
-local function less(a, b) return #a < #b or (#a == #b and a < b) end
-local function before(a, b)
-  local ams, aseq, bms, bseq = a:match('^%d+'), a:match('%d+$'), b:match('^%d+'), b:match('%d+$')
-  return less(ams, bms) or (ams == bms and less(aseq, bseq))
-end
-local function same(id, count, source)
+${idOrder}local function same(id, count, source)
   if id == '0-0' then return true end
   if before(last, id) or less(added, count) then return false end
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
@@ -69,4 +73,4 @@ for i = 10, #ARGV do
 end
 added = count == 0 and ARGV[6] or string.format('%.0f', tonumber(added) + count)
 redis.call('HSET', KEYS[2], 'cursor', ARGV[3], 'id', id, 'count', ARGV[4], 'added', added, 'source', source, 'skip', ARGV[9])
-return { 'ok', id, added }`)
+return { 'ok', id, added, ARGV[4] }`)

@@ -25,7 +25,7 @@ const FIRST_PAGE = 100
 
 /**
  * Opens a stream of the entries after a cursor. Each page is read from the entry of the position itself and is proven to follow
- * it, in one transaction; at the head a wake-up is waited for, then the next page is read all the same.
+ * it, in one transaction; at the head a wake-up is waited for, which comes with such a page.
  */
 export async function streamEntries(
   { redis, key, log, batchSize, batchBytes, toEvent }: EntryLog,
@@ -42,7 +42,7 @@ export async function streamEntries(
 
   const opened = disposeStack()
   const connection = opened.use(await connectRedis(redis, { log, name: 'reflex-source', signal }))
-  const wakeup = opened.use(createWakeup(redis, { log, key }))
+  const wakeup = opened.use(createWakeup(redis, { log, key, reading: connection }))
   const read = (count: number): Promise<LogPage> => readPage(connection, { log, key, from: position, count })
   /** Never more than a batch may have; less while entries are large. */
   const pageLimit = (wanted: number, entryBytes: number): number =>
@@ -64,8 +64,9 @@ export async function streamEntries(
 
   async function* batches(): AsyncGenerator<Batch> {
     if (fromHead) yield { events: [], cursor: position }
+    let atEnd = false
     while (end === undefined || compareIds(position, end) < 0) {
-      const page = await read(limit + 1)
+      const page: LogPage = (atEnd ? await wakeup.wait(position, limit + 1) : undefined) ?? (await read(limit + 1))
       if (proven) provePosition(log, position, page, known)
       const { events, last, entryBytes, failure } = decodePage(page)
       const moved = last !== position
@@ -74,8 +75,8 @@ export async function streamEntries(
       proven ||= moved
       if (moved) yield { events, cursor: position }
       if (failure !== undefined) throw failure
+      atEnd = page.rows.length <= limit
       if (entryBytes > 0) limit = pageLimit(limit * 10, Math.max(entryBytes, page.state.entryBytes))
-      else if (!moved) await wakeup.wait(position)
     }
   }
 

@@ -1,14 +1,17 @@
 import { systemClock } from '../../core/clock.ts'
+import { type LogPage, readPage } from './log-page.ts'
 import type { RedisClient } from './redis-client.ts'
 import { connectRedis, type RedisConnection } from './redis-connection.ts'
+import { redisError } from './redis-error.ts'
 
 /** Waits for new entries over a connection of its own, which is made when it is first needed. */
 export interface Wakeup extends AsyncDisposable {
   /**
-   * Resolves soon after an entry behind `position` has come, or after about a second, also if the server has stopped to
-   * answer: only a read can tell what there is. Rejects when the connection breaks, and when it is disposed of.
+   * Resolves soon after an entry behind `position` has come, or after about a second, with what a read of up to `count` entries
+   * from `position` then shows: the server does both in one round trip. Undefined if this connection has stopped to answer: only
+   * another one can tell whether the server has. Rejects when this connection or `reading` breaks, and when it is disposed of.
    */
-  wait(position: string): Promise<void>
+  wait(position: string, count: number): Promise<LogPage | undefined>
 }
 
 /** The server is asked anew this often. */
@@ -16,12 +19,16 @@ const BLOCK_MS = 1000
 /** And not waited for any longer than this. */
 const WAIT_MS = 1250
 
-/** Makes a wake-up for the stream at `key`; `log` names it in errors. */
-export function createWakeup(redis: RedisClient, { log, key }: { log: string; key: string }): Wakeup {
+/** Makes a wake-up for the stream at `key`; `log` names it in errors, `reading` is the connection that is idle meanwhile. */
+export function createWakeup(
+  redis: RedisClient,
+  { log, key, reading }: { log: string; key: string; reading: Pick<RedisConnection, 'closed'> },
+): Wakeup {
   const closed = new AbortController()
+  void reading.closed.then(() => closed.abort(redisError(log, new Error('the connection was closed'))))
   let connection: RedisConnection | undefined
   return {
-    wait: async (position) => {
+    wait: async (position, count) => {
       if (connection === undefined) {
         connection = await connectRedis(redis, { log, name: 'reflex-wakeup', blocking: true, signal: closed.signal })
         if (closed.signal.aborted) await connection[Symbol.asyncDispose]()
@@ -30,8 +37,14 @@ export function createWakeup(redis: RedisClient, { log, key }: { log: string; ke
       const woken = new AbortController()
       try {
         const signal = AbortSignal.any([closed.signal, woken.signal])
-        const asked = connection.callBuffer('XREAD', 'COUNT', '1', ...block)
-        await Promise.race([asked, systemClock.sleep(WAIT_MS, signal)])
+        const asked = Promise.all([
+          connection.callBuffer('XREAD', 'COUNT', '1', ...block),
+          readPage(connection, { log, key, from: position, count }), // what the server does next on this connection
+        ])
+        return await Promise.race([
+          asked.then(([, page]) => page),
+          systemClock.sleep(WAIT_MS, signal).then(() => undefined),
+        ])
       } finally {
         woken.abort()
       }

@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { z } from 'zod'
 import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../adapters/kafka/index.ts'
-import { messageOf, OptionError } from '../../core/errors.ts'
+import { auditor } from '../../core/audit.ts'
 import { count, flag, text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
+import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
 import { encodingHint, serverUrl } from '../server-url.ts'
 
@@ -41,17 +40,22 @@ export const kafka: Scheme = {
         checkpointTopic: text.optional(),
         partitions: count(1).optional(),
         maxRefill: count(0).optional(),
+        /** Refuse topics whose settings can lose what they have acknowledged, instead of warning. */
+        strict: flag.default(false),
         ...login,
       },
-      async (location, { topic, delivery, checkpointTopic, partitions, maxRefill, ...login }) => {
-        const client = await connect(location, login)
-        const sink = kafkaSink(client, { topic, delivery, checkpointTopic, partitions, maxRefill })
+      async (location, { topic, delivery, checkpointTopic, partitions, maxRefill, strict, ...login }, context) => {
+        const unknown: string[] = []
+        const { note = (text) => unknown.push(text) } = context
+        const options = { topic, delivery, checkpointTopic, partitions, maxRefill, strict, note }
+        const sink = kafkaSink(await connect(location, login), options)
         return {
           part: sink,
           createTables: () => sink.createTopic(),
           check: async () => {
-            await kafkaPartition(client, { topic, partition: 0 }).head?.()
-            return []
+            const risks = await sink.audit()
+            auditor(sink.name, { strict }).judge(risks)
+            return [...risks, ...unknown]
           },
           [Symbol.asyncDispose]: async () => {},
         }
@@ -78,16 +82,6 @@ async function connect(location: Location, { brokers, password: besideUrl, sasl,
     clientId: 'reflex-bridge',
     brokers: [`${host.includes(':') ? `[${host}]` : host}:${port}`, ...further],
     ...(user === undefined ? {} : { sasl: { mechanism: sasl, username: user, password: password ?? '' } as never }),
-    ...(tls || ca !== undefined
-      ? { ssl: ca === undefined ? true : { ca: await readAuthority(resolve(location.folder, ca)) } }
-      : {}),
+    ...(tls || ca !== undefined ? { ssl: ca === undefined ? true : { ca: await readAuthority(location, ca) } } : {}),
   })
-}
-
-async function readAuthority(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    throw new OptionError(`ca: expected a file with certificates, but it cannot be read: ${messageOf(error)}`, error)
-  }
 }

@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../adapters/mysql/index.ts'
-import { messageOf, OptionError } from '../../core/errors.ts'
 import { text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
+import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
 import { encodingHint, serverUrl } from '../server-url.ts'
 import { tableName } from '../table-name.ts'
@@ -80,7 +78,7 @@ async function connect(location: Location, { password, tls, ca }: Login) {
   const { host, port, user, database } = server
   const secret = password ?? server.password
   const encrypted = tls !== undefined || ca !== undefined
-  const authority = ca === undefined ? {} : { ca: await readAuthority(resolve(location.folder, ca)) }
+  const authority = ca === undefined ? {} : { ca: await readAuthority(location, ca) }
   return createPool({
     ...mysqlOptions,
     host,
@@ -92,14 +90,6 @@ async function connect(location: Location, { password, tls, ca }: Login) {
     ...(secret === undefined ? {} : { password: secret }),
     ...(encrypted ? { ssl: { ...authority, verifyIdentity: tls !== 'verify-ca' } } : {}),
   })
-}
-
-async function readAuthority(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    throw new OptionError(`ca: expected a file with certificates, but it cannot be read: ${messageOf(error)}`, error)
-  }
 }
 
 /** A frozen server does not answer the end of a connection. */

@@ -1,12 +1,19 @@
 import { z } from 'zod'
 import { redisCursors, redisFailFast, redisSink, redisStream } from '../../adapters/redis/index.ts'
-import { count, text } from '../check-keys.ts'
+import { serverNotes } from '../../adapters/redis/server-risks.ts'
+import { auditor } from '../../core/audit.ts'
+import { count, flag, text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
+import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
 import { encodingHint, serverUrl } from '../server-url.ts'
 
 const FORM = 'redis://user@host:6379/0'
-const password = text.optional()
+const login = {
+  password: text.optional(),
+  /** A file with the authority that signed the server's certificate, where that is not a public one. Means TLS. */
+  ca: text.optional(),
+}
 
 /** Redis streams, and checkpoints in Redis. `rediss:` is TLS. */
 export const redis: Scheme = {
@@ -17,29 +24,41 @@ export const redis: Scheme = {
     return `${origin}/${database}`
   },
   roles: {
-    source: role({ key: text, name: text.optional(), password }, async (location, { key, name, password }) => {
-      const client = await connect(location, password)
+    source: role({ key: text, name: text.optional(), ...login }, async (location, { key, name, ...login }) => {
+      const client = await connect(location, login)
       return { part: redisStream(client, { key, name }), [Symbol.asyncDispose]: async () => client.disconnect() }
     }),
     sink: role(
-      { key: text, ids: z.enum(['auto', 'source']).optional(), maxRefill: count(0).optional(), password },
-      async (location, { key, ids, maxRefill, password }) => {
-        const client = await connect(location, password)
+      {
+        key: text,
+        ids: z.enum(['auto', 'source']).optional(),
+        maxRefill: count(0).optional(),
+        /** Refuse a server whose settings can lose what it has acknowledged, instead of warning. */
+        strict: flag.default(false),
+        ...login,
+      },
+      async (location, { key, ids, maxRefill, strict, ...login }, context) => {
+        const client = await connect(location, login)
+        const unknown: string[] = []
+        const { note = (text) => unknown.push(text) } = context
+        const sink = redisSink(client, { key, ids, maxRefill, strict, note })
         return {
-          part: redisSink(client, { key, ids, maxRefill }),
+          part: sink,
           check: async () => {
             await redisStream(client, { key }).head?.() // refused if the key holds something else
-            return durability(client)
+            const risks = (await sink.audit?.()) ?? []
+            auditor(sink.name, { strict }).judge(risks)
+            return [...risks, ...unknown]
           },
           [Symbol.asyncDispose]: async () => client.disconnect(),
         }
       },
     ),
-    checkpoints: role({ prefix: z.string().default('reflex:'), password }, async (location, { prefix, password }) => {
-      const client = await connect(location, password)
+    checkpoints: role({ prefix: z.string().default('reflex:'), ...login }, async (location, { prefix, ...login }) => {
+      const client = await connect(location, login)
       return {
         part: redisCursors(client, { prefix }),
-        check: () => durability(client),
+        check: () => serverNotes(client, 'the checkpoints in Redis'),
         [Symbol.asyncDispose]: async () => client.disconnect(),
       }
     }),
@@ -54,10 +73,11 @@ function parse({ url }: Location): ReturnType<typeof serverUrl> & { readonly dat
   )
 }
 
-/** A client that the adapter duplicates; it connects only for `durability`. */
-async function connect(location: Location, besideUrl: string | undefined) {
+/** A client that the adapter duplicates, and never connects. */
+async function connect(location: Location, { password: besideUrl, ca }: z.output<z.ZodObject<typeof login>>) {
   const { Redis } = await importClient('ioredis', () => import('ioredis'))
   const { protocol, host, port, user, password = besideUrl, database } = parse(location)
+  const authority = ca === undefined ? {} : { ca: await readAuthority(location, ca) }
   const client = new Redis({
     ...redisFailFast,
     host,
@@ -65,23 +85,8 @@ async function connect(location: Location, besideUrl: string | undefined) {
     db: database,
     ...(user === undefined ? {} : { username: user }),
     ...(password === undefined ? {} : { password }),
-    ...(protocol === 'rediss:' ? { tls: { servername: host } } : {}),
+    ...(protocol === 'rediss:' || ca !== undefined ? { tls: { servername: host, ...authority } } : {}),
   })
   client.on('error', () => {}) // each command rejects with it as well
   return client
-}
-
-/** How the server may lose what it has confirmed, in words for an operator. */
-async function durability(client: Awaited<ReturnType<typeof connect>>): Promise<string[]> {
-  if (client.status === 'wait') await client.connect()
-  const info = await client.info()
-  const notes: string[] = []
-  if (/^aof_enabled:0/m.test(info)) {
-    notes.push('appendonly is off: what was confirmed since the last snapshot is lost when the server crashes')
-  }
-  const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1]
-  if (!/^maxmemory:0\s/m.test(info) && policy !== undefined && policy !== 'noeviction') {
-    notes.push(`maxmemory-policy is ${policy}: the server may delete the stream or its checkpoint; set noeviction`)
-  }
-  return notes
 }

@@ -69,7 +69,14 @@ export function fetchRequest(o: FetchOptions): KafkaRequest<Fetched> {
     .compactString('') // rack_id
     .noTags()
     .done()
-  return kafkaRequest('Fetch', version, body, decode)
+  return kafkaRequest('Fetch', version, body, decodeReady)
+}
+
+/** Its batches can be unpacked. */
+async function decodeReady(reply: Buffer): Promise<Fetched> {
+  const fetched = decode(reply)
+  for (const { ready } of fetched.batches) if (ready !== undefined) await ready
+  return fetched
 }
 
 const DIVERGING_EPOCH = 0

@@ -19,6 +19,21 @@ export interface PartitionMetadata {
   readonly leader: number
   /** It rises with each election: without one, nothing that was acknowledged is lost. */
   readonly leaderEpoch: number
+  /** How many brokers have a copy of it, in sync or not. */
+  readonly replicas: number
+}
+
+/** A cluster, as a broker knows it at the moment. */
+export interface ClusterMetadata {
+  readonly controllerId: number
+  readonly brokers: readonly {
+    readonly nodeId: number
+    readonly host: string
+    readonly port: number
+    readonly rack: string | undefined
+  }[]
+  /** The topic that was asked for. */
+  readonly topic: TopicMetadata | undefined
 }
 
 const version = { apiKey: 3, apiVersion: 12 } as const
@@ -26,32 +41,46 @@ const NO_ID = Buffer.alloc(16)
 
 /** Asks for one topic by its name (Metadata 12, the first with topic ids of Kafka 3.1). Does not create it. */
 export function metadataRequest(topic: string): KafkaRequest<TopicMetadata> {
-  const body = writer()
+  return kafkaRequest('Metadata', version, body(topic), (reply) => {
+    const { topic } = decode(reply)
+    if (topic === undefined) throw new RangeError('a reply to Metadata without the topic that was asked for')
+    return topic
+  })
+}
+
+/** Asks for the brokers, and for one topic if it has a name. */
+export function clusterRequest(topic: string | undefined): KafkaRequest<ClusterMetadata> {
+  return kafkaRequest('Metadata', version, body(topic), decode)
+}
+
+function body(topic: string | undefined): Buffer {
+  const request = writer()
     .noTags()
-    .compactLength(1)
-    .uuid(NO_ID)
-    .compactString(topic)
-    .noTags()
+    .compactLength(topic === undefined ? 0 : 1)
+  if (topic !== undefined) request.uuid(NO_ID).compactString(topic).noTags()
+  return request
     .int8(0) // allow_auto_topic_creation
     .int8(0) // include_topic_authorized_operations
     .noTags()
     .done()
-  return kafkaRequest('Metadata', version, body, decode)
 }
 
-function decode(reply: Buffer): TopicMetadata {
+function decode(reply: Buffer): ClusterMetadata {
   const from = reader(reply)
   from.tags()
   from.int32() // throttle_time_ms
-  from.compactArray(() => {
-    from.int32() // node_id
-    from.compactString() // host
-    from.int32() // port
-    from.compactString() // rack
+  const brokers = from.compactArray(() => {
+    const broker = {
+      nodeId: from.int32(),
+      host: from.compactString() ?? '',
+      port: from.int32(),
+      rack: from.compactString(),
+    }
     from.tags()
+    return broker
   })
   from.compactString() // cluster_id
-  from.int32() // controller_id
+  const controllerId = from.int32()
   const [topic] = from.compactArray(() => {
     const errorCode = from.int16()
     from.compactString() // name
@@ -63,8 +92,9 @@ function decode(reply: Buffer): TopicMetadata {
         partition: from.int32(),
         leader: from.int32(),
         leaderEpoch: from.int32(),
+        replicas: from.compactArray(() => from.int32()).length,
       }
-      for (let nodes = 0; nodes < 3; nodes++) from.compactArray(() => from.int32()) // replicas, isr, offline
+      for (let nodes = 0; nodes < 2; nodes++) from.compactArray(() => from.int32()) // isr, offline
       from.tags()
       return partition
     })
@@ -72,6 +102,5 @@ function decode(reply: Buffer): TopicMetadata {
     from.tags()
     return { errorCode, id, partitions }
   })
-  if (topic === undefined) throw new RangeError('a reply to Metadata without the topic that was asked for')
-  return topic
+  return { controllerId, brokers, topic }
 }

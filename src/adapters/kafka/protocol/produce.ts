@@ -21,8 +21,15 @@ export interface NewPartitionRecords {
   readonly sequence: number
 }
 
-/** What became of them. */
-export interface Produced {
+/** What became of all of them. */
+export interface ProduceReply {
+  /** For so long the broker reads nothing more from this connection, since a quota is used up (KIP-219). */
+  readonly throttleMs: number
+  readonly produced: readonly Produced[]
+}
+
+/** What became of the records for one partition. */
+interface Produced {
   readonly topic: string
   readonly partition: number
   /** 0, or the error's code. */
@@ -37,7 +44,7 @@ const version = { apiKey: 0, apiVersion: 8 } as const
 const ALL_IN_SYNC = -1
 
 /** Appends records to all replicas in sync (Produce 8, with the time of now). */
-export function produceRequest(o: ProduceOptions): KafkaRequest<Produced[]> {
+export function produceRequest(o: ProduceOptions): KafkaRequest<ProduceReply> {
   const now = Date.now()
   const body = writer().string(o.transactionalId).int16(ALL_IN_SYNC).int32(o.timeoutMs).int32(o.partitions.length)
   for (const { topic, partition, records, sequence } of o.partitions) {
@@ -49,9 +56,9 @@ export function produceRequest(o: ProduceOptions): KafkaRequest<Produced[]> {
   return kafkaRequest('Produce', version, body.done(), decode)
 }
 
-function decode(reply: Buffer): Produced[] {
+function decode(reply: Buffer): ProduceReply {
   const from = reader(reply)
-  return from
+  const produced = from
     .array(() => {
       const topic = from.string() ?? ''
       return from.array(() => {
@@ -63,4 +70,5 @@ function decode(reply: Buffer): Produced[] {
       })
     })
     .flat()
+  return { produced, throttleMs: from.int32() }
 }

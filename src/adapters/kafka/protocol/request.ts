@@ -26,7 +26,7 @@ export function kafkaRequest<T>(
   apiName: string,
   { apiKey, apiVersion }: { readonly apiKey: number; readonly apiVersion: number },
   body: Buffer,
-  decode: (reply: Buffer) => T,
+  decode: (reply: Buffer) => T | Promise<T>,
 ): KafkaRequest<T> {
   return {
     request: { apiKey, apiVersion, apiName, encode: async () => ({ buf: body, buffer: body }) },

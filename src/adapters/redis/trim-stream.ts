@@ -1,0 +1,126 @@
+import type { CursorStore } from '../../core/cursor.ts'
+import { CursorAheadError, OptionError } from '../../core/errors.ts'
+import type { Cursor } from '../../core/event.ts'
+import { compareIds, parseEntryId } from './entry-id.ts'
+import { type LogState, readPage } from './log-page.ts'
+import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
+import { connectRedis } from './redis-connection.ts'
+import { redisScript } from './redis-script.ts'
+import { checkpointKey } from './redis-sink.ts'
+import { idOrder } from './sink-scripts.ts'
+
+/** Options of `trimStream`. */
+export interface TrimStreamOptions {
+  /** The stream's key. */
+  readonly key: string
+  /** Where the cursors of the stream's consumers are: each of them holds back what it has not read. */
+  readonly cursors: Pick<CursorStore, 'list'>
+  /** Consumers of that store that hold nothing back: those that are gone for good, and those of other logs. Default: none. */
+  readonly except?: readonly string[] | undefined
+  /** Routes of `redisSink` into this stream: the newest entry of each stays, on which its checkpoint stands. Default: none. */
+  readonly routes?: readonly string[] | undefined
+  /** Entries younger than this stay, in ms, by the time in their ids. Default: 0. */
+  readonly keepMs?: number | undefined
+  /** So many of the newest entries stay. Default: 0. */
+  readonly keepEntries?: number | undefined
+  /** Ends it between two steps, which take the server about a millisecond each. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What `trimStream` has done. */
+export interface Trimmed {
+  /** How many entries were removed. */
+  readonly removed: number
+  /** The consumer whose cursor is the smallest: nothing behind that was removed. */
+  readonly heldBy: string
+}
+
+/**
+ * Trims a stream as far as every consumer has read it, and no policy keeps more. The newest entry that each cursor can be proven
+ * with stays, so that no consumer is ever refused for it. Only as good as the store is complete: a consumer that has not saved a
+ * cursor yet holds nothing back.
+ *
+ * Throws before anything is removed if the store has no cursor, or has one that is not of this stream (`CURSOR_INVALID`,
+ * `CURSOR_AHEAD`). A checkpoint of a bridge that reads the stream counts with its cursor. Needs XTRIM, XLEN, XRANGE and XREVRANGE.
+ *
+ * @example await trimStream(redis, { key: 'orders', cursors: redisCursors(redis), keepMs: 24 * 3600_000 })
+ */
+export async function trimStream(
+  redis: RedisClient,
+  { keepMs = 0, keepEntries = 0, except = [], routes = [], cursors, signal, ...options }: TrimStreamOptions,
+): Promise<Trimmed> {
+  checkRedisClient(redis)
+  const key = prefixedKey(redis, options.key)
+  const log = `redis:${key}`
+  for (const [option, value] of Object.entries({ keepMs, keepEntries })) {
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new OptionError(`${log}: ${option} must be an integer from 0 on, but is ${value}`)
+  }
+  if (cursors.list === undefined) throw new OptionError(`${log}: to trim it, a cursor store is needed that has list()`)
+
+  await using connection = await connectRedis(redis, { log, name: 'reflex-trim', signal })
+  const stored = await cursors.list()
+  const { state } = await readPage(connection, { log, key, from: '-', count: 1 }) // after the cursors: they are not ahead of it
+  const least = leastCursor(log, new Map([...stored].filter(([name]) => !except.includes(name))), state)
+  const oldest = `${Math.max(0, Date.now() - keepMs)}-0`
+  const step = String(Math.max(1, Math.min(STEP_ENTRIES, Math.floor(STEP_BYTES / Math.max(1, state.entryBytes)))))
+  const keys = [key, ...routes.map((route) => checkpointKey(key, route))]
+  let removed = 0
+  for (;;) {
+    signal?.throwIfAborted()
+    const [count] = await trim.call(connection, keys, [least.id, oldest, String(keepEntries), step])
+    removed += Number(count)
+    if (count !== step) return { removed, heldBy: least.name }
+  }
+}
+
+/** So many entries, or bytes, of one call hold other clients up for about a millisecond. */
+const STEP_ENTRIES = 500
+const STEP_BYTES = 1024 * 1024
+
+function leastCursor(
+  log: string,
+  stored: ReadonlyMap<string, Cursor>,
+  { last }: LogState,
+): { readonly id: string; readonly name: string } {
+  let least: { readonly id: string; readonly name: string } | undefined
+  for (const [name, cursor] of stored) {
+    const where = `${log}, as the cursor of ${JSON.stringify(name)}`
+    const id = parseEntryId(where, positionOf(cursor))
+    if (compareIds(id, last) > 0) throw new CursorAheadError(where, { cursor: id, reason: 'beyond', found: last })
+    if (least === undefined || compareIds(id, least.id) < 0) least = { id, name }
+  }
+  if (least !== undefined) return least
+  throw new OptionError(
+    `${log}: not trimmed, since the cursor store has no cursor of any consumer: is it the right one?`,
+  )
+}
+
+/** A cursor as a consumer has it; of a checkpoint as a bridge keeps it, `{"cursor":"…","mark":"…"}`, what its source is read from. */
+function positionOf(stored: Cursor): Cursor {
+  if (!stored.startsWith('{')) return stored
+  try {
+    const { cursor } = JSON.parse(stored) as { readonly cursor?: unknown }
+    return typeof cursor === 'string' ? cursor : stored
+  } catch {
+    return stored
+  }
+}
+
+/**
+ * One step. KEYS: stream, checkpoints of routes. ARGV: the least cursor, the least id that is too young, how many stay, how many
+ * go at most. Replies with how many went. A cursor is proven by an entry at or before it, which its own need not be (XDEL).
+ */
+const trim = redisScript(`${idOrder}
+local proof = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', 1)[1]
+if not proof then return { '0' } end
+local stay = proof[1]
+local function keep(id) if id and before(id, stay) then stay = id end end
+keep(ARGV[2])
+for i = 2, #KEYS do keep(redis.call('HGET', KEYS[i], 'id')) end
+local most = math.min(redis.call('XLEN', KEYS[1]) - tonumber(ARGV[3]), tonumber(ARGV[4]))
+if most <= 0 then return { '0' } end
+local gone = redis.call('XRANGE', KEYS[1], '-', '(' .. stay, 'COUNT', most)
+if #gone == 0 then return { '0' } end
+local first = redis.call('XRANGE', KEYS[1], '(' .. gone[#gone][1], '+', 'COUNT', 1)[1]
+return { string.format('%.0f', redis.call('XTRIM', KEYS[1], 'MINID', first[1])) }`)
