@@ -10,7 +10,8 @@ export interface OldestUnreadOptions {
 
 /**
  * The first event after a cursor, undefined if there is none up to the head: its timestamp tells for how long events have been
- * waiting. Opens a stream for it, which costs a connection and a batch. Rejects as the source does.
+ * waiting. Opens a stream for it, which costs a connection and a batch; with `types`, as many batches as it takes to find one, or to
+ * reach the head. Rejects as the source does.
  *
  * @example const waitingMs = Date.now() - ((await oldestUnread(source, await cursors.get('mailer')))?.timestamp ?? Date.now())
  */

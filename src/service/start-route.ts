@@ -133,6 +133,7 @@ export function startRoute(
   let askAgainAt = 0
   const unreadAfter = async (position: Cursor): Promise<Unread | undefined> => {
     const askedAt = performance.now()
+    if (source === undefined) known = undefined // nobody can tell
     if (source === undefined || askedAt < askAgainAt) return known
     askAgainAt = askedAt + UNREAD_WITHIN_MS
     const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
