@@ -554,7 +554,7 @@ describe('connections', () => {
     }
   })
 
-  test('where only the one that waits has stopped to answer, events come all the same, a little later', async () => {
+  test('where only the one that waits has stopped to answer, events come all the same, a little later, and another takes its place', async () => {
     const { host, port } = inject('servers').redis
     await using proxy = await tcpProxy({ host, port })
     const client = testClient()
@@ -564,13 +564,19 @@ describe('connections', () => {
       redis.duplicate(overrides.connectionName === 'reflex-wakeup' ? { ...overrides, port: proxy.port } : overrides)
     const handed = Object.assign(Object.create(redis) as Redis, { duplicate })
     await using stream = reader(await redisStream(handed, { key }).stream('', {}), '', 5000)
-    for (const stalled of [false, true, true]) {
+    const faults = [
+      [1, () => {}],
+      [1, () => proxy.stall()],
+      [2, () => proxy.restore()], // the proxy does not see that the first one has been left
+    ] as const
+    for (const [connections, fault] of faults) {
       const waiting = stream.take(1)
-      await eventually(() => proxy.connections === 1, 2000, 'the connection that waits')
-      if (stalled) proxy.stall()
+      await eventually(() => proxy.connections === connections, 3000, 'the connection that waits')
+      fault()
       const [id] = await appendTo(client, key, numbered(1))
       expect(idsOf(await waiting)).toEqual([id])
     }
+    await eventually(() => proxy.connections === 1, 2000, 'only the new connection is left')
   })
 
   test('a half-open network is noticed by a read, an open and a close', async () => {

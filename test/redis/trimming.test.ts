@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import type { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { redisCursors, redisSink, redisStream, trimStream } from '../../src/adapters/redis/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
@@ -55,6 +56,48 @@ describe('trimStream', () => {
     await cursors.reset('a', times[3] as string)
     expect((await trimStream(adapterClient(), { key: old, cursors, keepMs: 90_000 })).removed).toBe(2)
     expect(await idsIn(old)).toEqual(times.slice(2))
+  })
+
+  test('goes in steps that grow to 500 entries, or to about a megabyte of what there is', async () => {
+    const steps: number[] = []
+    const redis = adapterClient()
+    const duplicate = (overrides: object): Redis => {
+      const made = redis.duplicate(overrides)
+      const call = made.call.bind(made) as (...parts: unknown[]) => Promise<unknown>
+      const counted = (...parts: unknown[]): Promise<unknown> => {
+        if (parts[0] === 'EVALSHA') steps.push(Number(parts.at(-1)))
+        return call(...parts)
+      }
+      return Object.assign(made, { call: counted })
+    }
+    const handed = Object.assign(Object.create(redis) as Redis, { duplicate })
+    await trimStream(handed, await stream(1, { a: 0 })) // the server knows the script from now on
+    steps.length = 0
+    expect((await trimStream(handed, await stream(2000, { a: 1999 }))).removed).toBe(1999)
+    expect(steps).toEqual([10, 100, 500, 500, 500, 500])
+
+    steps.length = 0
+    const key = fresh('log')
+    for (let i = 0; i < 50; i++) await client().xadd(key, '*', 'a', i % 49 === 0 ? '' : 'x'.repeat(200_000))
+    const cursors = memoryCursors()
+    await cursors.reset('a', (await idsIn(key))[49] as string)
+    expect((await trimStream(handed, { key, cursors })).removed).toBe(49)
+    expect(Math.max(...steps)).toBe(10) // before it is known how large they are
+    expect(steps.slice(1).every((step) => step <= 6)).toBe(true)
+  })
+
+  test('refuses keepMs where entry ids are no times, and trims by number', async () => {
+    const cursors = memoryCursors()
+    const wrong = ['100000-0', '1700000000000000-0']
+    for (const last of wrong) {
+      const key = fresh('log')
+      for (const id of ['7-0', last]) await client().xadd(key, id, 'a', 'b')
+      await cursors.reset('a', last)
+      const error = await errorOf(trimStream(adapterClient(), { key, cursors, keepMs: 1000 }))
+      expect(codeOf(error)).toBe('OPTION_INVALID')
+      expect(String(error)).toMatch(new RegExp(`${last}, the newest one, is of no time: .* keepEntries`))
+      expect((await trimStream(adapterClient(), { key, cursors, keepEntries: 1 })).removed).toBe(1)
+    }
   })
 
   test('keeps an entry before a cursor whose own was deleted, since it is what proves the cursor', async () => {

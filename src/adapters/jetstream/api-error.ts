@@ -15,7 +15,7 @@ export interface ApiError {
 /** What to do about an error, by its `err_code`, and whether waiting can help. */
 const advice: Readonly<Record<number, readonly [advice: string, retriable: boolean]>> = {
   10005: [
-    'the cluster has fewer servers than the stream is to have replicas: add servers, or ask for fewer replicas',
+    'the cluster has fewer servers than the stream is to have replicas (3, if that was not said), or one of them is down: bring it back, add servers, or ask for fewer replicas',
     true,
   ],
   10008: ['the cluster has no leader at the moment: wait', true],

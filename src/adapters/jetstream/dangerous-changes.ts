@@ -61,9 +61,16 @@ export async function dangerousChanges(connection: JetStreamConnection, change: 
     danger('maxMessages', `there are ${messages} messages, of which the oldest would be removed`, purge)
   if (above(to.maxBytes, bytes))
     danger('maxBytes', `there are ${bytes} bytes of messages, of which the oldest would be removed`, purge)
-  const age = messages === 0 ? 0 : Date.parse(there.ts ?? new Date().toISOString()) - Date.parse(first_ts)
-  if (above(to.maxAgeMs, age))
-    danger('maxAgeMs', `the oldest message is of ${first_ts}, and what is older would be removed`, purge)
+  const isOlder = (limit: StreamLimit): boolean =>
+    there.ts === undefined // only the server's own clock can tell
+      ? limit !== 'unlimited' && (from.maxAgeMs === 'unlimited' || limit < from.maxAgeMs)
+      : above(limit, Date.parse(there.ts) - Date.parse(first_ts))
+  if (messages > 0 && isOlder(to.maxAgeMs))
+    danger(
+      'maxAgeMs',
+      `the oldest message is of ${first_ts}, and ${there.ts === undefined ? 'this server does not tell how old that is by its own clock, so that it could be removed' : 'what is older would be removed'}`,
+      purge,
+    )
   if (
     changed('maxMessagesPerSubject') &&
     to.maxMessagesPerSubject !== 'unlimited' &&

@@ -1,5 +1,6 @@
 import { untilAborted } from '../../core/abort.ts'
 import { OptionError, ReflexError } from '../../core/errors.ts'
+import { apiJson } from './api-json.ts'
 import { createOnServer } from './create-on-server.ts'
 import { dangerousChanges, type StreamReply } from './dangerous-changes.ts'
 import type { ConnectNats } from './nats-client.ts'
@@ -38,18 +39,21 @@ export interface EnsuredStream {
 
 /** An update is agreed upon in a cluster. */
 const WITHIN_MS = 5000
-/** Of two that create one stream at once, one comes too late, and changes what the other one has made. */
+/** What is there is looked at again when somebody else has created or changed it meanwhile. */
 const ATTEMPTS = 3
 
 /**
  * Makes sure that a stream is there and is as asked: creates it, or changes what was named and differs. What is not named keeps
- * its value, or, in a new stream, has JetStream's default; but a new stream is kept in files, on up to 3 servers, and takes atomic
- * batches where the server has them. A new stream needs `subjects`, `sources` or a `mirror`.
+ * its value, or, in a new stream, has JetStream's default; but a new stream is kept in files, on 3 servers of a cluster, and takes
+ * atomic batches where the server has them. A new stream needs `subjects`, `sources` or a `mirror`.
  *
  * A change that would lose messages is refused with `STREAM_CHANGE_REFUSED`, which says what would be lost and how to do it by
  * hand; nothing is changed then. So are a limit below what is there now, another storage or retention, fewer replicas or sources,
  * subjects that have messages, and a stream that would remove messages instead of refusing them. What the server's version cannot
  * do is an `OptionError`.
+ *
+ * Call it for one stream from one place at a time: the server has no compare-and-set of a configuration. A change by somebody else is
+ * noticed up to the moment before the update, and judged anew; within that moment it would be overwritten.
  *
  * @example await ensureStream({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'SHOP', subjects: ['shop.>'] })
  */
@@ -68,37 +72,49 @@ export async function ensureStream({
 }
 
 /** As `ensureStream`, over a connection that is there. */
-async function ensureOn(
-  connection: JetStreamConnection,
-  { log, stream, wanted }: { readonly log: string; readonly stream: string; readonly wanted: WantedSettings },
-): Promise<EnsuredStream> {
+async function ensureOn(connection: JetStreamConnection, { log, stream, wanted }: Asked): Promise<EnsuredStream> {
   checkVersion(log, wanted, connection.version)
   for (let attempt = 1; ; attempt++) {
-    const there = await connection.api<StreamReply | undefined>(`STREAM.INFO.${stream}`, undefined, {
-      unless: [STREAM_MISSING],
-    })
-    if (there !== undefined) return update(connection, { log, stream, wanted, there })
-    if ((wanted.subjects ?? wanted.sources ?? wanted.mirror) === undefined)
-      throw new OptionError(`${log}: there is no such stream: to create it, name its subjects, sources or mirror`)
-    checkStartTimes(log, wanted)
-    const config = await createOnServer(connection, stream, newStreamConfig(wanted, connection.version))
-    if (config !== undefined) return { outcome: 'created', config: asAsked(log, wanted, config, connection.version) }
+    const there = await look(connection, stream)
+    const done = await (there === undefined
+      ? create(connection, { log, stream, wanted })
+      : update(connection, { log, stream, wanted, there }))
+    if (done !== undefined) return done
     if (attempt === ATTEMPTS)
       throw new ReflexError(
         'STREAM_IN_DISPUTE',
-        `${log}: the stream is made and removed by somebody else at the same time`,
+        `${log}: the stream is made, changed or removed by somebody else at the same time: call ensureStream from one place at a time`,
       )
   }
 }
 
-interface Update {
+async function look({ api }: JetStreamConnection, stream: string): Promise<StreamReply | undefined> {
+  return await api<StreamReply | undefined>(`STREAM.INFO.${stream}`, undefined, { unless: [STREAM_MISSING] })
+}
+
+interface Asked {
   readonly log: string
   readonly stream: string
   readonly wanted: WantedSettings
-  readonly there: StreamReply
 }
 
-async function update(connection: JetStreamConnection, { log, stream, wanted, there }: Update): Promise<EnsuredStream> {
+/** Undefined if there is one by now. */
+async function create(
+  connection: JetStreamConnection,
+  { log, stream, wanted }: Asked,
+): Promise<EnsuredStream | undefined> {
+  if ((wanted.subjects ?? wanted.sources ?? wanted.mirror) === undefined)
+    throw new OptionError(`${log}: there is no such stream: to create it, name its subjects, sources or mirror`)
+  checkStartTimes(log, wanted)
+  const config = await createOnServer(connection, stream, newStreamConfig(wanted, connection.version))
+  return config && { outcome: 'created', config: asAsked(log, wanted, config, connection.version) }
+}
+
+/** Undefined if the stream is another one by the time it was judged. */
+async function update(
+  connection: JetStreamConnection,
+  { log, stream, wanted, there }: Asked & { readonly there: StreamReply },
+): Promise<EnsuredStream | undefined> {
   const from = settingsOf(there.config)
   const changes: WantedSettings = Object.fromEntries(
     named(wanted)
@@ -107,7 +123,8 @@ async function update(connection: JetStreamConnection, { log, stream, wanted, th
   )
   if (named(changes).length === 0) return { outcome: 'unchanged', config: from }
   const to = { ...from, ...changes } as StreamSettings
-  if (changes.sources !== undefined) checkStartTimes(log, to)
+  const takesMore = changes.subjects !== undefined && from.subjects.length === 0
+  if (takesMore || changes.sources !== undefined) checkStartTimes(log, to)
   const dangers = await dangerousChanges(connection, { stream, there, from, to })
   if (dangers.length > 0)
     throw new ReflexError(
@@ -115,6 +132,8 @@ async function update(connection: JetStreamConnection, { log, stream, wanted, th
       `${log}: nothing was changed, since that could lose messages: ${dangers.join('; ')}`,
       { retriable: false },
     )
+  const now = await look(connection, stream)
+  if (now === undefined || apiJson(now.config) !== apiJson(there.config)) return undefined
   const body = { ...there.config, ...configOf(changes, there.config) }
   const { config } = await connection.api<StreamReply>(`STREAM.UPDATE.${stream}`, body, { timeoutMs: WITHIN_MS })
   return { outcome: 'updated', config: asAsked(log, wanted, config, connection.version) }

@@ -22,7 +22,7 @@ export interface JetStreamCursorsOptions {
 
 /** A cursor store in a NATS key-value bucket. */
 export interface JetStreamCursors extends CursorStore {
-  /** Creates the bucket if it is missing: in files, with one value a key. Default of `replicas`: as many as the cluster gives, up to 3. */
+  /** Creates the bucket if it is missing: in files, with one value a key. Default of `replicas`: 3, or 1 at a server that is alone. */
   createBucket(options?: { readonly replicas?: number | undefined }): Promise<void>
   /** What of the bucket's settings can lose cursors, in words for an operator; nothing if there is no bucket. Changes nothing. */
   audit(options?: { signal?: AbortSignal | undefined }): Promise<readonly string[]>

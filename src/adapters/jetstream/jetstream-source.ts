@@ -1,6 +1,7 @@
 import { OptionError } from '../../core/errors.ts'
 import type { Source } from '../../core/stream.ts'
-import { type DecodeMessage, decodeMessage, toMessage } from './codec.ts'
+import { type DecodeMessage, type Delivery, decodeMessage, toMessage } from './codec.ts'
+import { findPosition } from './find-position.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats, type JetStreamConnection } from './nats-connection.ts'
 import { type PullConsumer, pullConsumer } from './pull-consumer.ts'
@@ -19,8 +20,8 @@ export interface JetStreamSourceOptions {
   /** The source's name in errors, metrics and dedupe keys. Default: `nats:<stream>`. */
   readonly name?: string | undefined
   /**
-   * Only messages of these subjects, `['orders.5', 'orders.7']` or `['orders.>']`, which servers from 2.11 on pick out, so
-   * that the others are not sent. Default: all.
+   * Only messages of these subjects, `['orders.5', 'orders.7']` or `['orders.>']`. Servers from 2.11 on pick out those of one, and
+   * from 2.15 on those of several, so that the others are not sent. Default: all.
    */
   readonly subjects?: readonly string[] | undefined
   /** The most events in a batch, and in what is read ahead of it. Default: 1,000. */
@@ -101,7 +102,7 @@ export function jetstreamSource(options: JetStreamSourceOptions): Source {
     backlog: async (after, { signal } = {}) => {
       const start = parseSequence(log, after)
       return ask(signal, async (connection, consumer, { asked }) => {
-        const count = await consumer.start(start === undefined ? 'earliest' : { seq: start + 1n })
+        const { count } = await consumer.start(start === undefined ? 'earliest' : { seq: start + 1n })
         const info = await streamInfo(connection, stream)
         checkIncarnation(log, after, info.incarnation)
         if (start !== undefined) provePosition(log, start, info, info.incarnation)
@@ -112,18 +113,10 @@ export function jetstreamSource(options: JetStreamSourceOptions): Source {
       if (!Number.isFinite(timestamp))
         throw new OptionError(`${log}: a timestamp must be epoch ms, but is ${timestamp}`)
       if (timestamp < 1) return ''
-      return ask(signal, async (connection, consumer, { isWanted }) => {
-        await consumer.start({ time: new Date(Math.floor(timestamp)).toISOString() })
-        const { last } = await streamInfo(connection, stream)
-        for (let after = 0n; ; ) {
-          const deliveries = await consumer.take({ eager: true })
-          for (const delivery of deliveries) {
-            after = delivery.seq
-            if (after > last) return String(last)
-            if (isWanted(delivery.message) && toEvent(delivery).timestamp >= timestamp) return String(after - 1n)
-          }
-          if (deliveries.length === 0) return String(last)
-        }
+      return ask(signal, async (connection, consumer, { asked, isWanted }) => {
+        const isAfter = (delivery: Delivery): boolean =>
+          isWanted(delivery.message) && toEvent(delivery).timestamp >= timestamp
+        return String(await findPosition(connection, consumer, { log, stream, subjects: asked, timestamp, isAfter }))
       })
     },
     compare: (a, b) => {

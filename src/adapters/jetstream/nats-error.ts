@@ -35,6 +35,14 @@ export function natsError(log: string, error: unknown, subject?: string): Reflex
   })
 }
 
+/** What the server says it has, but does not deliver, in so many requests, has been lost on its way. */
+export const STALLED_AFTER = 3
+
+/** The server has the message `seq`, but its consumer does not get it. */
+export function consumerStalled(log: string, seq: bigint): ReflexError {
+  return new ReflexError('NATS_CONSUMER_STALLED', `${log}: the server has message ${seq}, but does not deliver it`)
+}
+
 /** Nobody listens at `subject`. */
 export function noResponders(log: string, subject: string | undefined, cause?: unknown): ReflexError {
   return new ReflexError(

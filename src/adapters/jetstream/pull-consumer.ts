@@ -10,7 +10,7 @@ import { deliveryReader } from './read-delivery.ts'
 export interface PullOptions {
   readonly log: string
   readonly stream: string
-  /** Which ones the server picks out; more than one need 2.10. */
+  /** Which ones the server picks out; more than one need 2.15. */
   readonly subjects: readonly string[] | undefined
   /** The most messages, and about the most bytes, that are asked for or have come and were not taken. */
   readonly batchSize: number
@@ -22,8 +22,11 @@ export type PullStart = { readonly seq: bigint } | { readonly time: string } | '
 
 /** Messages of a stream as they come: by a consumer on the server that is our own and that keeps nothing but its place. */
 export interface PullConsumer extends AsyncDisposable {
-  /** Makes it on the server. Called again, it begins anew from there. Resolves with how many messages are to come at the moment. */
-  start(from: PullStart): Promise<bigint>
+  /**
+   * Makes it on the server. Called again, it begins anew from there. Resolves with how many messages are to come at the moment, and
+   * the sequence after which it begins.
+   */
+  start(from: PullStart): Promise<{ readonly count: bigint; readonly after: bigint }>
   /** All that has come was taken, and nothing was asked for since so long that the server may have dropped it: it has to be started again. */
   isStale(): boolean
   /**
@@ -168,7 +171,7 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
     await connection.api(gone, undefined, { timeoutMs: DELETE_WITHIN_MS }).catch(() => {}) // it ends by itself after INACTIVE_MS
   }
 
-  async function start(from: PullStart): Promise<bigint> {
+  async function start(from: PullStart): Promise<{ readonly count: bigint; readonly after: bigint }> {
     await drop()
     if (failure !== undefined) throw failure
     queue = []
@@ -193,12 +196,12 @@ export function pullConsumer(connection: JetStreamConnection, options: PullOptio
       inactive_threshold: INACTIVE_MS * 1e6,
       ...filterOf(subjects),
     }
-    const { num_pending } = await connection.api<{ num_pending: bigint }>(`CONSUMER.CREATE.${stream}.${name}`, {
-      stream_name: stream,
-      config,
-    })
+    const { num_pending, delivered: place } = await connection.api<{
+      num_pending: bigint
+      delivered: { stream_seq: bigint }
+    }>(`CONSUMER.CREATE.${stream}.${name}`, { stream_name: stream, config })
     isLast = num_pending === 0n
-    return num_pending
+    return { count: num_pending, after: place.stream_seq }
   }
 
   return {

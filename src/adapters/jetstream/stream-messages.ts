@@ -6,10 +6,11 @@ import { checkStreamOptions, type EventStream, eventStream, type StreamOptions }
 import type { Delivery, decodeMessage } from './codec.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats } from './nats-connection.ts'
+import { consumerStalled, STALLED_AFTER } from './nats-error.ts'
 import { nextMessage } from './next-message.ts'
 import { type PullStart, pullConsumer } from './pull-consumer.ts'
 import { checkIncarnation, parseSequence } from './sequence.ts'
-import { isSince } from './server-version.ts'
+import { keepsItsPlace } from './server-version.ts'
 import { checkRetention, findStream, provePosition, type StreamInfo, streamInfo } from './stream-info.ts'
 import { subjectFilter } from './subject-filter.ts'
 
@@ -25,8 +26,6 @@ export interface MessageLog {
   readonly toEvent: typeof decodeMessage
 }
 
-/** What the server says it has, but does not deliver, in so many requests, has been lost on its way. */
-const STALLED_AFTER = 3
 const DIAGNOSE_MS = 1000
 /** So many gaps are looked at in one go. */
 const LOOK_AT_ONCE = 50
@@ -98,14 +97,21 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     if (fromHead) yield { events: [], cursor: String(position) }
     while (end === undefined || position < end) {
       const deliveries = await take()
-      const batch = deliveries.length === 0 ? await passOver() : decode(deliveries)
+      let batch = deliveries.length === 0 ? await passOver() : decode(deliveries)
       if (batch === undefined) continue
+      let jump: Jump | undefined
       if (batch.gaps.length > 0) {
         if (batch.gapAfter !== undefined) prove(await streamInfo(connection, stream), batch.gapAfter)
-        beginsAnew = await hasJumped(batch.gaps)
-        if (beginsAnew) continue
+        jump = await firstJump(batch.gaps)
+        if (jump !== undefined) {
+          const { after } = jump
+          batch = decode(deliveries.filter(({ seq }) => seq <= after))
+          beginsAnew = true
+        }
       }
       const moved = batch.last !== position
+      if (moved) stalled = 0
+      else if (jump !== undefined) stall(jump.missed)
       position = batch.last
       anywhere &&= !moved
       if (moved) yield { events: batch.events, cursor: String(position) }
@@ -146,6 +152,12 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     readonly before: bigint
   }
 
+  /** Where the consumer was before it, and a message that it has passed over. */
+  interface Jump {
+    readonly after: bigint
+    readonly missed: bigint
+  }
+
   interface Decoded {
     readonly events: readonly Event[]
     readonly last: bigint
@@ -161,7 +173,6 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     let last = position
     let gapAfter: bigint | undefined
     let first = anywhere
-    stalled = 0
     for (const delivery of deliveries) {
       const { seq } = delivery
       if (seq <= last) continue // from before the position was pinned, or passed over
@@ -182,17 +193,24 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     return { events, last, gaps, gapAfter }
   }
 
-  /** Whether the consumer has passed over a message that is there. */
-  async function hasJumped(gaps: readonly Gap[]): Promise<boolean> {
-    if (keepsItsPlace(connection.version, asked)) return false
+  /** The first gap in which the consumer has passed over a message that is there. */
+  async function firstJump(gaps: readonly Gap[]): Promise<Jump | undefined> {
+    if (keepsItsPlace(connection.version)) return undefined
     for (let i = 0; i < gaps.length; i += LOOK_AT_ONCE) {
       const looks = gaps.slice(i, i + LOOK_AT_ONCE).map(async ({ after, before }) => {
-        const next = await nextMessage(connection, pulled, after + 1n)
-        return next !== undefined && next < before
+        const missed = await nextMessage(connection, pulled, after + 1n)
+        return missed !== undefined && missed < before ? { after, missed } : undefined
       })
-      if ((await Promise.all(looks)).includes(true)) return true
+      const jump = (await Promise.all(looks)).find((found) => found !== undefined)
+      if (jump !== undefined) return jump
     }
-    return false
+    return undefined
+  }
+
+  /** Ends the stream if what is there has not come in so many goes. */
+  function stall(seq: bigint): void {
+    stalled++
+    if (stalled === STALLED_AFTER) throw consumerStalled(log, seq)
   }
 
   /** Nothing has come: moves on over what was deleted, or is not asked for, if there is nothing else. */
@@ -203,12 +221,7 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
     if (last <= position) return undefined
     const next = await nextMessage(connection, pulled, position + 1n)
     if (next !== undefined && next <= last) {
-      stalled++
-      if (stalled === STALLED_AFTER)
-        throw new ReflexError(
-          'NATS_CONSUMER_STALLED',
-          `${log}: the server has message ${next}, but does not deliver it`,
-        )
+      stall(next)
       beginsAnew = stalled > 1 // the first time, it may be on its way
       return undefined
     }
@@ -221,14 +234,6 @@ export async function streamMessages(source: MessageLog, after: Cursor, options:
   }
 
   return eventStream(batches(), close, { signal, incarnation })
-}
-
-/**
- * Whether a consumer is never moved on by a purge or roll-up of subjects that are but a part of its own: nats-server 3838 and 5075,
- * and 8572 for several subjects.
- */
-function keepsItsPlace(version: string, subjects: readonly string[] | undefined): boolean {
-  return isSince(version, subjects === undefined || subjects.length === 1 ? '2.11' : '2.15')
 }
 
 function consumerGone(log: string): ReflexError {

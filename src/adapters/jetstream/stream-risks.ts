@@ -19,6 +19,8 @@ export function streamRisks(config: StreamConfig, { servers }: { readonly server
     risks.push(
       `num_replicas is 1, in a cluster of at least ${servers} servers: what that one server loses is lost: set 3`,
     )
+  if (num_replicas === 2)
+    notes.push('num_replicas is 2: nothing can be stored or read while either server is down: set 3')
   if (retention === 'interest')
     risks.push('retention is interest: what comes while there is no consumer is removed at once')
   if (retention === 'workqueue') notes.push('retention is workqueue: what a consumer has acknowledged is removed')

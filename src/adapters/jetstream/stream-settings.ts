@@ -1,4 +1,5 @@
 import { OptionError } from '../../core/errors.ts'
+import { apiJson } from './api-json.ts'
 import type { SourceConfig, StreamConfig } from './stream-info.ts'
 import { checkName, checkSubjects } from './subjects.ts'
 
@@ -17,6 +18,11 @@ export interface StreamSource {
    * begin no earlier than at the newest message that the copying stream has (nats-io/nats-server#8387). Default: from the earliest.
    */
   readonly startTime?: number | undefined
+  /**
+   * What else the server has of it, as JSON: where another account or domain has the stream, how subjects are renamed. Only told, never
+   * asked for: a source with it can be kept, but not be named.
+   */
+  readonly other?: string | undefined
 }
 
 /** A stream's configuration, in JetStream's own words, with their units. */
@@ -45,7 +51,7 @@ export interface StreamSettings {
   readonly discardNewPerSubject: boolean
   /** Default: file. */
   readonly storage: 'file' | 'memory'
-  /** On so many servers of a cluster. Default: as many as it gives, up to 3. */
+  /** On so many servers of a cluster. Default: 3, or 1 at a server that is alone. */
   readonly replicas: number
   /** A message whose `Nats-Msg-Id` came within this time before is not stored again. Default: 2 minutes, or `maxAgeMs` if that is less. */
   readonly duplicateWindowMs: number
@@ -112,12 +118,13 @@ export function isSame<K extends keyof StreamSettings>(name: K, a: StreamSetting
 /** A source in words, which are different for different ones. */
 export function textOf(source: StreamSource | undefined): string {
   if (source === undefined) return 'none'
-  const { stream, subject, startSequence, startTime } = source
+  const { stream, subject, startSequence, startTime, other } = source
   return [
     stream,
     subject === undefined ? '' : ` (${subject})`,
     startSequence === undefined ? '' : ` from ${startSequence} on`,
     startTime === undefined ? '' : ` from ${new Date(startTime).toISOString()} on`,
+    other === undefined ? '' : ` with ${other}`,
   ].join('')
 }
 
@@ -173,6 +180,10 @@ function checkSource(log: string, source: StreamSource): void {
   if (Array.isArray(subject) || 'subjects' in rest)
     throw new OptionError(
       `${log}: a source is filtered by one subject: to copy several from ${stream}, name it once for each, as in sources: [{ stream, subject: 'a.>' }, { stream, subject: 'b.>' }]`,
+    )
+  if (rest.other !== undefined)
+    throw new OptionError(
+      `${log}: a source is named by stream, subject and start alone, but ${stream} has other, which only tells what there is: ${rest.other}`,
     )
   if (subject !== undefined) checkSubjects(log, [subject])
   if (startSequence !== undefined && (typeof startSequence !== 'bigint' || startSequence < 1n))
@@ -230,12 +241,15 @@ function toSource({
   filter_subject: subject,
   opt_start_seq: start,
   opt_start_time: time,
+  ...rest
 }: SourceConfig): StreamSource {
+  const other = Object.entries(rest).filter(([, value]) => value !== null && value !== undefined)
   return {
     stream: name,
     ...(subject ? { subject } : {}),
     ...(start ? { startSequence: BigInt(start) } : {}),
     ...(time ? { startTime: Date.parse(time) } : {}),
+    ...(other.length === 0 ? {} : { other: apiJson(Object.fromEntries(other)) }),
   }
 }
 

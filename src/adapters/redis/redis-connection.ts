@@ -4,6 +4,8 @@ import { redisError } from './redis-error.ts'
 
 /** A connection of our own. Every error it rejects with is a `ReflexError`. */
 export interface RedisConnection extends AsyncDisposable {
+  /** Names what is read or written, in errors. */
+  readonly log: string
   /** Replies with text. Numbers are strings, maps are flat arrays. */
   call(command: string, ...args: (string | Buffer)[]): Promise<unknown>
   /** Replies with bytes. */
@@ -85,6 +87,7 @@ export async function connectRedis(
     clearTimeout(timer)
   }
   return {
+    log,
     call: call((...args) => client.call(...args)),
     callBuffer: call((...args) => client.callBuffer(...args)),
     closed: ended.promise,

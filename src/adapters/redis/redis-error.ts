@@ -21,8 +21,11 @@ const replies: Readonly<Record<string, readonly [advice: string, retriable: bool
   CROSSSLOT: ['keys that are used together must be in one slot of a cluster: give the stream key a hash tag', false],
 }
 
-/** An error of the client or the server as a `ReflexError` with the code `REDIS_<first word of the reply>`, or `REDIS_CONNECTION`. */
-export function redisError(log: string, error: unknown): ReflexError {
+/**
+ * An error of the client or the server as a `ReflexError` with the code `REDIS_<first word of the reply>`, or `REDIS_CONNECTION`.
+ * `scripted` are the commands of the script that failed.
+ */
+export function redisError(log: string, error: unknown, scripted: readonly string[] = []): ReflexError {
   if (error instanceof ReflexError) return error
   const message = messageOf(error)
   const command = withoutArguments(error)
@@ -39,7 +42,8 @@ export function redisError(log: string, error: unknown): ReflexError {
       },
     )
   }
-  const [advice, retriable] = word === 'NOPERM' ? [grant(message, command), false] : (replies[word] ?? ['', true])
+  const [advice, retriable] =
+    word === 'NOPERM' ? [grant(message, command, scripted), false] : (replies[word] ?? ['', true])
   return new ReflexError(
     `REDIS_${word}`,
     `${log}: the server refused: ${message}${advice === '' ? '' : ` (${advice})`}`,
@@ -57,12 +61,12 @@ function withoutArguments(error: unknown): string {
 }
 
 /** Which permission is missing, as the command that grants it. */
-function grant(message: string, command: string): string {
+function grant(message: string, command: string, scripted: readonly string[]): string {
   const [, user = '<user>'] = /\bUser (\S+) has no permissions/.exec(message) ?? []
   const [, denied = command] = /permissions to run the '([^']+)'/.exec(message) ?? []
   if (/\bkeys?\b/i.test(message) && !message.includes('to run'))
     return `the user may not use the key with ${command}: ACL SETUSER ${user} ~<key>, and for a sink ~reflex:{<key>}:*`
   if (/^eval(?:sha)?$/.test(denied) && !message.includes('to run'))
-    return `a command of the script is not permitted: ACL SETUSER ${user} +exists +hmget +hset +xadd +xinfo|stream +xrange`
+    return `a command of the script is not permitted: ACL SETUSER ${[user, ...scripted.map((name) => `+${name}`)].join(' ')}`
   return `the user may not use ${denied}: ACL SETUSER ${user} +${denied}`
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { codeOf } from '../../core/errors.ts'
 import type { RedisConnection } from './redis-connection.ts'
+import { redisError } from './redis-error.ts'
 
 /** A Lua script that is called by its hash, so that it is sent once and not with every call. */
 export interface RedisScript {
@@ -14,18 +15,30 @@ export interface RedisScript {
 /** Makes a script. Its reply must be an array of strings, or of false for null. */
 export function redisScript(lua: string): RedisScript {
   const sha = createHash('sha1').update(lua).digest('hex')
+  const run = async ({ call }: RedisConnection, rest: readonly (string | Buffer)[]): Promise<unknown> => {
+    try {
+      return await call('EVALSHA', sha, ...rest)
+    } catch (error) {
+      // The server has forgotten it, or never knew it: nothing has been run.
+      if (codeOf(error) !== 'REDIS_NOSCRIPT') throw error
+      return await call('EVAL', lua, ...rest)
+    }
+  }
   return {
-    call: async ({ call }, keys, args) => {
-      const rest = [String(keys.length), ...keys, ...args]
-      let reply: unknown
+    call: async (connection, keys, args) => {
       try {
-        reply = await call('EVALSHA', sha, ...rest)
+        return (await run(connection, [String(keys.length), ...keys, ...args])) as (string | null)[]
       } catch (error) {
-        // The server has forgotten it, or never knew it: nothing has been run.
-        if (codeOf(error) !== 'REDIS_NOSCRIPT') throw error
-        reply = await call('EVAL', lua, ...rest)
+        if (codeOf(error) !== 'REDIS_NOPERM') throw error
+        throw redisError(connection.log, (error as Error).cause, commandsOf(lua))
       }
-      return reply as (string | null)[]
     },
   }
+}
+
+/** What a user who runs the script needs, as an ACL names it: `xadd`, `xinfo|stream`. */
+function commandsOf(lua: string): string[] {
+  const calls = lua.matchAll(/redis\.call\('([A-Z]+)'(?:, '([A-Z]+)')?/g)
+  const names = Array.from(calls, ([, name = '', sub]) => (sub === undefined ? name : `${name}|${sub}`).toLowerCase())
+  return [...new Set(names)].sort()
 }

@@ -1,7 +1,7 @@
 import type { CursorStore } from '../../core/cursor.ts'
 import { CursorAheadError, OptionError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
-import { compareIds, parseEntryId } from './entry-id.ts'
+import { compareIds, parseEntryId, ZERO_ID } from './entry-id.ts'
 import { type LogState, readPage } from './log-page.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
 import { connectRedis } from './redis-connection.ts'
@@ -19,7 +19,7 @@ export interface TrimStreamOptions {
   readonly except?: readonly string[] | undefined
   /** Routes of `redisSink` into this stream: the newest entry of each stays, on which its checkpoint stands. Default: none. */
   readonly routes?: readonly string[] | undefined
-  /** Entries younger than this stay, in ms, by the time in their ids. Default: 0. */
+  /** Entries younger than this stay, in ms, by the time in their ids; refused where these are no times (`ids: 'source'`). Default: 0. */
   readonly keepMs?: number | undefined
   /** So many of the newest entries stay. Default: 0. */
   readonly keepEntries?: number | undefined
@@ -61,22 +61,38 @@ export async function trimStream(
   await using connection = await connectRedis(redis, { log, name: 'reflex-trim', signal })
   const stored = await cursors.list()
   const { state } = await readPage(connection, { log, key, from: '-', count: 1 }) // after the cursors: they are not ahead of it
+  if (keepMs > 0) checkTimes(log, state)
   const least = leastCursor(log, new Map([...stored].filter(([name]) => !except.includes(name))), state)
   const oldest = `${Math.max(0, Date.now() - keepMs)}-0`
-  const step = String(Math.max(1, Math.min(STEP_ENTRIES, Math.floor(STEP_BYTES / Math.max(1, state.entryBytes)))))
   const keys = [key, ...routes.map((route) => checkpointKey(key, route))]
   let removed = 0
-  for (;;) {
+  for (let step = FIRST_STEP; ; ) {
     signal?.throwIfAborted()
-    const [count] = await trim.call(connection, keys, [least.id, oldest, String(keepEntries), step])
-    removed += Number(count)
-    if (count !== step) return { removed, heldBy: least.name }
+    const reply = await trim.call(connection, keys, [least.id, oldest, String(keepEntries), String(step)])
+    const [count = 0, bytes = 0] = reply.map(Number)
+    removed += count
+    if (count < step) return { removed, heldBy: least.name }
+    const fitting = Math.floor((STEP_BYTES * count) / Math.max(1, bytes))
+    step = Math.max(1, Math.min(STEP_ENTRIES, 10 * step, fitting))
   }
 }
 
-/** So many entries, or bytes, of one call hold other clients up for about a millisecond. */
+/** So many entries, or bytes, of one call hold other clients up for about a millisecond; how large they are is seen as they go. */
+const FIRST_STEP = 10
 const STEP_ENTRIES = 500
 const STEP_BYTES = 1024 * 1024
+/** September 2001 in ms. What is less, or lies years ahead, is no time, but an event's id: `ids: 'source'` of a sink. */
+const EARLIEST_TIME = 1_000_000_000_000
+const YEAR_MS = 366 * 24 * 3_600_000
+
+/** Refuses to go by the time in entry ids where there is none. */
+function checkTimes(log: string, { last }: LogState): void {
+  const ms = Number(last.split('-')[0])
+  if (last === ZERO_ID || (ms >= EARLIEST_TIME && ms <= Date.now() + YEAR_MS)) return
+  throw new OptionError(
+    `${log}: keepMs goes by the time in entry ids, but ${last}, the newest one, is of no time: keep a number of entries instead, with keepEntries`,
+  )
+}
 
 function leastCursor(
   log: string,
@@ -109,18 +125,23 @@ function positionOf(stored: Cursor): Cursor {
 
 /**
  * One step. KEYS: stream, checkpoints of routes. ARGV: the least cursor, the least id that is too young, how many stay, how many
- * go at most. Replies with how many went. A cursor is proven by an entry at or before it, which its own need not be (XDEL).
+ * go at most. Replies with how many went, and their bytes. A cursor is proven by an entry at or before it, which its own need not be
+ * (XDEL).
  */
 const trim = redisScript(`${idOrder}
 local proof = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', 1)[1]
-if not proof then return { '0' } end
+if not proof then return { '0', '0' } end
 local stay = proof[1]
 local function keep(id) if id and before(id, stay) then stay = id end end
 keep(ARGV[2])
 for i = 2, #KEYS do keep(redis.call('HGET', KEYS[i], 'id')) end
 local most = math.min(redis.call('XLEN', KEYS[1]) - tonumber(ARGV[3]), tonumber(ARGV[4]))
-if most <= 0 then return { '0' } end
+if most <= 0 then return { '0', '0' } end
 local gone = redis.call('XRANGE', KEYS[1], '-', '(' .. stay, 'COUNT', most)
-if #gone == 0 then return { '0' } end
+if #gone == 0 then return { '0', '0' } end
 local first = redis.call('XRANGE', KEYS[1], '(' .. gone[#gone][1], '+', 'COUNT', 1)[1]
-return { string.format('%.0f', redis.call('XTRIM', KEYS[1], 'MINID', first[1])) }`)
+local bytes = 0
+for _, entry in ipairs(gone) do
+  for _, part in ipairs(entry[2]) do bytes = bytes + #part end
+end
+return { string.format('%.0f', redis.call('XTRIM', KEYS[1], 'MINID', first[1])), string.format('%.0f', bytes) }`)
