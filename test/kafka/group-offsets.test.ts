@@ -18,6 +18,7 @@ import { commandLineClient, tcpProxy } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { errorOf, eventually, within } from '../tools/reader.ts'
 import { adapterClient, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
+import { lossyProxy } from './lossy-proxy.ts'
 import { patchedClient } from './patched-client.ts'
 
 const TOOL = 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand'
@@ -218,6 +219,20 @@ describe('a group with members', () => {
     await consumer.disconnect()
     await eventually(async () => (await stored(made))[0] === 2, 20_000, 'the offset')
   })
+})
+
+test('a connection that the broker closes while it is idle is made anew, without a note', async () => {
+  const made = await newGroup(1)
+  const { topic, group } = made
+  const proxy = await lossyProxy()
+  const notes: string[] = []
+  const offsets = await opened({ group, topic, note: (text) => void notes.push(text) }, proxy.client)
+  for (const [i, cursor] of ['4', '5', '6'].entries()) {
+    if (i > 0) await proxy.close('OffsetCommit')
+    offsets.observer(0).saved?.(cursor)
+    await eventually(async () => (await stored(made))[0] === Number(cursor) + 1, 4000, 'the offset')
+  }
+  expect(notes).toEqual([])
 })
 
 test('the offsets are not what a run goes on from: they go backward, and vanish', async () => {

@@ -471,6 +471,46 @@ describe('the topic', () => {
     expect(opened.toSorted((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 30 }, (_, i) => i))
   })
 
+  test('may get more partitions while it is not run, or is not heard of, and none of their events is passed over', async () => {
+    const made = await newTopic(2)
+    const { topic } = made
+    const handled = recorder()
+    const cursors = memoryCursors()
+    const grow = (count: number): Promise<boolean> =>
+      made.admin.createPartitions({ topicPartitions: [{ topic, count }] })
+    const runUntil = async (partitions: number): Promise<void> => {
+      const run = running((signal) =>
+        source(topic).run({ cursors, consumer: handled.consumer() }, { ...SOON, fromHead: true, signal }),
+      )
+      await eventually(async () => (await cursors.list?.())?.size === partitions, 10_000, 'the cursors')
+      await run.abort()
+    }
+    await append(topic, { 0: ['old'], 1: ['old'] })
+    await runUntil(2)
+    await grow(4)
+    await runUntil(4)
+    await append(topic, { 2: ['x', 'y'] })
+    await source(topic).run({ cursors, consumer: handled.consumer() }, { fromHead: true, toHead: true })
+    await cursors.reset(`c/${topic}/1`, '')
+    await source(topic).run({ cursors, consumer: handled.consumer() }, { fromHead: true, toHead: true })
+    expect(handled.values).toEqual({ 1: ['old'], 2: ['x', 'y'] })
+  })
+
+  test('whose observer of a partition cannot be made tries again, with each partition’s own', async () => {
+    const { topic } = await newTopic(3)
+    const told: string[] = []
+    let failures = 2
+    const observer = (partition: number | undefined) => {
+      if (partition === 1 && failures-- > 0) throw new Error('no observer')
+      return { opened: ({ name }: { name: string }) => void told.push(`${partition} ${name}`) }
+    }
+    await source(topic).run(
+      { cursors: memoryCursors(), consumer: recorder().consumer() },
+      { ...SOON, observer, toHead: true },
+    )
+    expect(told.toSorted()).toEqual([0, 1, 2].map((each) => `${each} c/${topic}/${each}`))
+  })
+
   test('is not read with cursors of an earlier one, nor are its partitions without one', async () => {
     const made = await newTopic(2)
     const { topic } = made
@@ -706,5 +746,6 @@ test('options that are wrong are refused, with what to do', async () => {
   expect(await refused(() => ({ name: 'c' }))).toMatch(/partition 0 needs a function handle/)
   expect(await refused(() => ({ name: 'c', handle }), { partitionsEveryMs: 0 })).toMatch(/partitionsEveryMs/)
   expect(await refused(() => ({ name: 'c', handle }), { delayMs: -1 })).toMatch(/delayMs/)
-  expect(codeOf(await errorOf(source(topic).backlog({ cursors, consumer: '' })))).toBe('OPTION_INVALID')
+  for (const consumer of ['', undefined as never, 7 as never])
+    expect(codeOf(await errorOf(source(topic).backlog({ cursors, consumer })))).toBe('OPTION_INVALID')
 })

@@ -3,12 +3,13 @@ import { Kafka } from 'kafkajs'
 import { inject, onTestFinished } from 'vitest'
 import { kafkaFailFast } from '../../src/adapters/kafka/index.ts'
 
-/** The requests of Kafka's protocol that a sink makes. */
+/** Requests of Kafka's protocol that are made here. */
 export const requests = {
   Produce: 0,
   Fetch: 1,
   ListOffsets: 2,
   Metadata: 3,
+  OffsetCommit: 8,
   DescribeConfigs: 32,
   FindCoordinator: 10,
   InitProducerId: 22,
@@ -32,6 +33,8 @@ export interface LossyProxy {
   loseAt(moment: Moment, then?: () => void): void
   /** Whether the moment has come. */
   readonly lost: boolean
+  /** Closes those connections that have carried one of these requests, as a broker closes idle ones. Resolves when the client has, too. */
+  close(request: keyof typeof requests): Promise<void>
   /** At the moment all stands still, as if the process did; what it has sent and been sent by then goes on with `goOn`. */
   standStillAt(moment: Moment): { goOn(): void }
   /** From now on each of these requests gets to the broker twice, and so do its replies to the client. */
@@ -49,6 +52,7 @@ const ERROR_CODE_AT = 12
 export async function lossyProxy(brokers: string = inject('servers').kafka.url): Promise<LossyProxy> {
   const [host, port] = brokers.split(':') as [string, string]
   const sockets = new Set<Socket>()
+  const carried = new Map<Socket, Set<number>>() // request keys, by the client's side
   let moment: Moment | undefined
   let left = 0
   let lost = false
@@ -76,6 +80,8 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
     const broker = connect(Number(port), host)
     const hit = new Set<number>() // correlation ids
     const refused = new Set<number>()
+    const keys = new Set<number>()
+    carried.set(client, keys)
     for (const socket of [client, broker]) {
       sockets.add(socket)
       socket.on('error', () => {})
@@ -90,6 +96,7 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
       frames((frame) => {
         if (lost && held === undefined) return
         const key = frame.readInt16BE(4)
+        keys.add(key)
         if (refusal?.key === key && refusal.left-- > 0) refused.add(frame.readInt32BE(8))
         if (
           held === undefined &&
@@ -127,6 +134,10 @@ export async function lossyProxy(brokers: string = inject('servers').kafka.url):
       moment = next
       left = next.nth
       act = then
+    },
+    close: async (request) => {
+      const closing = [...carried].filter(([client, keys]) => !client.destroyed && keys.has(requests[request]))
+      await Promise.all(closing.map(([client]) => new Promise((resolve) => client.once('close', resolve).end())))
     },
     get lost() {
       return lost

@@ -306,6 +306,7 @@ describe('record batches', () => {
     test.each([
       ['gzip', 1, () => gzipSync(Buffer.alloc(200 << 20))],
       ['snappy', 2, () => Buffer.concat([Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), compressSync(Buffer.alloc(1))])],
+      ['lz4', 3, () => compressFrameSync(Buffer.alloc(200 << 20))],
       ['zstd', 4, () => zstdCompressSync(Buffer.alloc(200 << 20))],
     ])('with %s to a few bytes, and say they are hundreds of MiB, are refused', async (_, attributes, body) => {
       const batch = batchOf({ attributes, baseOffset: 8n, body, records: [{}] })
@@ -330,6 +331,41 @@ describe('record batches', () => {
       const told = execFileSync('node', ['--input-type=module', '-e', script], { encoding: 'utf8' })
       expect(JSON.parse(told)).toMatchObject({ code: 'KAFKA_COMPRESSION', retriable: false })
       expect(told).toMatch(new RegExp(`offset 8 .*npm install ${name}`))
+    })
+
+    test.each([
+      [2, 'snappy'],
+      [3, 'lz4-napi'],
+    ])(
+      'with codec %i, whose package is there but has another interface, say so, and are not called corrupt',
+      (attributes, name) => {
+        const batch = batchByHand({ attributes, baseOffset: 8n, records: [{}], body: () => Buffer.from('packed') })
+        const script = `
+        import { registerHooks } from 'node:module'
+        registerHooks({ resolve(specifier, context, next) {
+          return specifier === '${name}' ? { url: 'data:text/javascript,export{}', shortCircuit: true } : next(specifier, context)
+        } })
+        const { readRecordBatches } = await import('./src/adapters/kafka/protocol/record-batch.ts')
+        const [batch] = readRecordBatches(Buffer.from('${batch.toString('base64')}', 'base64'))
+        await batch.ready
+        try { [...batch.records()] } catch ({ code, retriable, message }) { console.log(JSON.stringify({ code, retriable, message })) }`
+        const told = execFileSync('node', ['--input-type=module', '-e', script], { encoding: 'utf8' })
+        expect(JSON.parse(told)).toMatchObject({ code: 'KAFKA_COMPRESSION', retriable: false })
+        expect(told).toMatch(
+          new RegExp(`offset 8 .*npm install ${name}.*expected its function \\w+Sync, but found undefined`),
+        )
+      },
+    )
+
+    test('with lz4 in several frames are read to the end of the first, and what is no frame is refused', async () => {
+      await batchOf({ attributes: 3, body: () => compressFrameSync(Buffer.alloc(1)) }).ready
+      const records = [{ value: Buffer.from('v') }]
+      const body = (all: Buffer): Buffer => Buffer.concat([compressFrameSync(all), compressFrameSync(Buffer.alloc(99))])
+      expect(recordsIn(batchByHand({ attributes: 3, records, body }))).toEqual(recordsIn(batchByHand({ records })))
+      const legacy = (): Buffer => Buffer.from('02214c180000000000000000', 'hex')
+      expect(() => recordsIn(batchByHand({ attributes: 3, records, body: legacy }))).toThrow(
+        expect.objectContaining({ code: 'KAFKA_CORRUPT_BATCH', message: expect.stringContaining('no frame of LZ4') }),
+      )
     })
 
     test('with a codec that nobody knows are refused by name; their header is read', () => {

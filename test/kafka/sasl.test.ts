@@ -7,6 +7,7 @@ import {
   AclOperationTypes,
   AclPermissionTypes,
   AclResourceTypes,
+  ConfigResourceTypes,
   Kafka,
   type KafkaConfig,
   ResourcePatternTypes,
@@ -204,6 +205,22 @@ describe('a user without all privileges', () => {
     expect([codeOf(error), isRetriable(error)]).toEqual(['EVENT_TOO_LARGE', false])
     expect(String(error)).toMatch(/the event 6 makes a batch of 12001\d\d bytes, more than max\.message\.bytes/)
     expect((await open()).resumeFrom).toBe('5')
+  })
+
+  test('who may not read the settings is not told that an event is too large where the checkpoint is', async () => {
+    const { open, topics, id, checkpointTopic } = await clerkRoute()
+    await permit([...topics, id])
+    const writer = await open()
+    const admin = kafkaTestClient(nodes.url).admin()
+    await admin.connect()
+    onTestFinished(() => admin.disconnect())
+    const configEntries = [
+      { name: 'cleanup.policy', value: 'compact' },
+      { name: 'max.message.bytes', value: '100' },
+    ]
+    const resources = [{ type: ConfigResourceTypes.TOPIC, name: checkpointTopic, configEntries }]
+    await admin.alterConfigs({ validateOnly: false, resources })
+    expect(codeOf(await errorOf(writer.append(events(1), '1')))).toMatch(/^KAFKA_(MESSAGE|RECORD_LIST)_TOO_LARGE$/)
   })
 
   test('who may not use the transactional id is told which grant is missing', async () => {

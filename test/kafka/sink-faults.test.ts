@@ -155,6 +155,26 @@ describe('a way to the broker', () => {
   })
 })
 
+test.each(deliveries)(
+  'a connection for data that the broker closes while it is idle is made anew: %s',
+  async (delivery) => {
+    const { topic, checkpointTopic, ids } = await route({ partitions: 2 })
+    const proxy = await lossyProxy()
+    const writer = await kafkaSink(proxy.client, { topic, checkpointTopic, delivery }).open({
+      route: 'r',
+      source: SOURCE,
+    })
+    onTestFinished(() => writer[Symbol.asyncDispose]())
+    const all = events(30)
+    await writer.append(all.slice(0, 10), '10')
+    for (const end of [20, 30]) {
+      await proxy.close('Produce')
+      await writer.append(all.slice(end - 10, end), String(end))
+    }
+    expectOnce(await ids(), all)
+  },
+)
+
 describe('a writer that stands still in an append, while another takes over', () => {
   const moments: Moment[] = [
     { request: 'AddPartitionsToTxn', nth: 1, at: 'request' },

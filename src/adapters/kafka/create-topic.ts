@@ -6,7 +6,7 @@ import type { TopicMetadata } from './protocol/metadata.ts'
 const WITHIN_MS = 4000
 /** The broker's `num.partitions`. */
 const BY_DEFAULT = -1
-/** With these, and two that must be in sync, a broker may fail without that anything is lost or refused. */
+/** With these, and two that must be in sync, a broker may fail without that anything is lost or refused; with two, nothing is lost. */
 const REPLICAS = 3
 /** ListOffsets' name for the end of a log. */
 const LATEST = -1
@@ -20,7 +20,7 @@ export interface NewTopic {
   readonly config: Readonly<Record<string, string>>
 }
 
-/** Creates a topic with three replicas, two of which must be in sync, or with as many as there are brokers. One that is there already stays as it is. */
+/** Creates a topic with three replicas, or with as many as there are brokers; two of them must be in sync. One that is there already stays as it is. */
 export async function createTopic(
   connection: KafkaConnection,
   { topic, partitions = BY_DEFAULT, config }: NewTopic,
@@ -42,12 +42,12 @@ export async function createTopic(
 }
 
 /** How many copies a new topic gets, and the settings that keep what they have acknowledged. */
-export function replication(connection: KafkaConnection): {
+export function replication(connection: Pick<KafkaConnection, 'brokers'>): {
   readonly replicationFactor: number
   readonly safe: Readonly<Record<string, string>>
 } {
   const replicationFactor = Math.min(REPLICAS, connection.brokers())
-  const insync = replicationFactor === REPLICAS ? { 'min.insync.replicas': '2' } : {}
+  const insync = replicationFactor > 1 ? { 'min.insync.replicas': '2' } : {}
   return { replicationFactor, safe: { 'unclean.leader.election.enable': 'false', ...insync } }
 }
 
@@ -59,7 +59,7 @@ const soonThere = new Set([
 
 /** A topic that has just been created, as soon as its leaders lead: brokers tell who they are before they do. */
 export async function topicOnceThere(connection: KafkaConnection, topic: string): Promise<TopicMetadata> {
-  for (const until = Date.now() + WITHIN_MS; ; await systemClock.sleep(20)) {
+  for (const until = performance.now() + WITHIN_MS; ; await systemClock.sleep(20)) {
     try {
       const found = await connection.topic(topic)
       for (const [leader, led] of Map.groupBy(found.partitions, (each) => each.leader)) {
@@ -70,7 +70,7 @@ export async function topicOnceThere(connection: KafkaConnection, topic: string)
       }
       return found
     } catch (error) {
-      if (!soonThere.has(codeOf(error) ?? '') || Date.now() > until) throw error
+      if (!soonThere.has(codeOf(error) ?? '') || performance.now() > until) throw error
     }
   }
 }

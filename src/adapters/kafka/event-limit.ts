@@ -8,7 +8,7 @@ import { topicSettings } from './topic-settings.ts'
 export interface EventLimit {
   /** Throws `EVENT_TOO_LARGE` if one of the records is too large for the topic, as it is set now. */
   check(batches: Iterable<Records>): Promise<void>
-  /** `EVENT_TOO_LARGE`, with the largest of the records, if `error` is the broker's refusal of it; else `error`. */
+  /** `EVENT_TOO_LARGE`, with the largest of the records, if `error` is the broker's refusal of it; else, or if that cannot be told, `error`. Never rejects. */
   explain(error: unknown, batches: Iterable<Records>): Promise<unknown>
 }
 
@@ -60,9 +60,13 @@ export async function eventLimit(
       if (!['KAFKA_MESSAGE_TOO_LARGE', 'KAFKA_RECORD_LIST_TOO_LARGE'].includes(codeOf(error) ?? '')) return error
       const records = Array.from(batches, (batch) => batch.records).flat()
       const [largest] = records.sort((a, b) => sizeOfRecord(b) - sizeOfRecord(a))
-      const limit = await read()
-      const isIt = largest !== undefined && (limit === undefined || sizeAlone(largest) > limit.bytes)
-      return isIt ? tooLarge(largest, limit, error) : error
+      if (largest === undefined) return error
+      try {
+        const limit = await read()
+        return limit === undefined || sizeAlone(largest) > limit.bytes ? tooLarge(largest, limit, error) : error
+      } catch {
+        return error
+      }
     },
   }
 }

@@ -23,7 +23,7 @@ export interface GroupOffsetsOptions {
 
 /** Shows what has been consumed as the offsets of a consumer group. */
 export interface GroupOffsets extends AsyncDisposable {
-  /** The observer of a partition; the one of `undefined`, the topic as a whole, does nothing. */
+  /** The observer of a partition; the one of `undefined`, the topic as a whole, does nothing: `combineObservers` adds one that is told of failures. */
   observer(partition: number | undefined): Observer
 }
 
@@ -66,7 +66,8 @@ export async function kafkaGroupOffsets(
   let closing: Promise<void> | undefined
 
   async function connected(): Promise<KafkaBroker> {
-    if (open !== undefined) return open.coordinator
+    if (open?.coordinator.isConnected()) return open.coordinator
+    await disconnect() // the broker closes idle connections
     const connection = await connectKafka(kafka, { log, topic, signal: ending.signal })
     try {
       const coordinator = await connection.groupCoordinator(group)

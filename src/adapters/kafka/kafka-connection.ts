@@ -19,14 +19,21 @@ export interface KafkaConnection extends AsyncDisposable {
   controller(): Promise<KafkaBroker>
   /** A broker that is connected already. */
   anyBroker(): Promise<KafkaBroker>
+  /**
+   * Lets a connection for data that a broker has closed since, as it does with idle ones (`connections.max.idle.ms`), be made
+   * anew by the next request. Only for when all that was sent has been answered: nothing is sent twice by it.
+   */
+  forgetIdle(): void
   /** How many brokers are alive. */
   brokers(): number
 }
 
-/** A broker. It does not connect anew: once a connection has broken, every call rejects. */
+/** A broker. It does not connect anew by itself: once a connection has broken, every call rejects. */
 export interface KafkaBroker {
   /** Sends a request of our own; those with `forData` have a connection of theirs, so that they hold nothing up. */
   send<T>(request: KafkaRequest<T>, options?: { readonly forData?: boolean }): Promise<T>
+  /** Whether the broker has left open the connection that is not for data. */
+  isConnected(): boolean
   /** Calls one of kafkajs's own requests. */
   call<T>(request: (broker: KafkajsBroker) => Promise<T>): Promise<T>
 }
@@ -90,6 +97,8 @@ export interface KafkaConnectionOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Of kafkajs's two connections to each broker. */
+const FOR_DATA = 1
 const GROUP = 0
 const TRANSACTION = 1
 /** kafkajs tries more than once: this is for all of it. */
@@ -141,9 +150,10 @@ export async function connectKafka(
       )
     return {
       send: async (request, { forData = false } = {}) => {
-        const connection = await within(connected(broker, forData ? 1 : 0))
+        const connection = await within(connected(broker, forData ? FOR_DATA : 0))
         return await within(connection.send(request))
       },
+      isConnected: () => connectionsOf(broker)[0]?.isConnected() === true,
       call: async (request) => {
         await within(connected(broker, 0))
         return await within(request(broker))
@@ -163,19 +173,24 @@ export async function connectKafka(
     if (!there.isConnected()) throw new ReflexError('KAFKA_CONNECTION', `${log}: the broker has closed the connection`)
     return there
   }
+  const allBrokers = (): KafkajsBroker[] => {
+    const { seedBroker, brokers } = cluster.brokerPool
+    return [...new Set([...(seedBroker === undefined ? [] : [seedBroker]), ...Object.values(brokers)])]
+  }
   const close = async (): Promise<void> => {
-    const { seedBroker, brokers, connectionPoolBuilder } = cluster.brokerPool
+    const { connectionPoolBuilder } = cluster.brokerPool
     const closed = Object.assign(new Error('the connection has been closed'), { retriable: false })
     connectionPoolBuilder.build = () => Promise.reject(closed) // kafkajs would go on to the next broker
-    const all = new Set([...(seedBroker === undefined ? [] : [seedBroker]), ...Object.values(brokers)])
     await Promise.all(
-      [...all].flatMap(connectionsOf).map(async (connection) => {
-        // It would wait for a connection that is being made, and for the requests that are pending.
-        if (!connection.isConnected()) connection.socket?.destroy(closed)
-        connection.requestQueue.rejectAll(closed)
-        await connection.disconnect()
-        connection.socket?.destroy()
-      }),
+      allBrokers()
+        .flatMap(connectionsOf)
+        .map(async (connection) => {
+          // It would wait for a connection that is being made, and for the requests that are pending.
+          if (!connection.isConnected()) connection.socket?.destroy(closed)
+          connection.requestQueue.rejectAll(closed)
+          await connection.disconnect()
+          connection.socket?.destroy()
+        }),
     )
   }
   const anyBroker = (): Promise<KafkaBroker> => {
@@ -204,6 +219,12 @@ export async function connectKafka(
     groupCoordinator: (group) => coordinatorOf(group, GROUP),
     controller: async () => open(await within(cluster.findControllerBroker())),
     anyBroker,
+    forgetIdle: () => {
+      for (const broker of allBrokers()) {
+        const forData = connectionsOf(broker)[FOR_DATA]
+        if (forData?.isConnected() === false) used.delete(forData)
+      }
+    },
     brokers: () => Object.keys(cluster.brokerPool.brokers).length,
     [Symbol.asyncDispose]: () => {
       closing ??= close()

@@ -36,7 +36,7 @@ export interface KafkaProducer {
 
 /** The coordinator aborts what a producer that has died left open after this, and what follows it in the log is held back for so long. */
 const TRANSACTION_TIMEOUT_MS = 10_000
-/** What belongs to one transaction may be held back for so long. */
+/** So long after its beginning a transaction may still be held back. */
 const MAX_THROTTLE_MS = 8000
 /** While it is held back, it sees so often that the broker is still there. */
 const SIGN_OF_LIFE_MS = 1000
@@ -80,9 +80,11 @@ export async function openProducer(
   }, notYetThere)
   const identity = { transactionalId, producerId, producerEpoch }
   const sequences = new Map<string, number>()
-  /** By node id: until when the broker reads no more records, since a quota is used up (KIP-219). */
+  /** By node id: until when, by the process's own clock, the broker reads no more records, since a quota is used up (KIP-219). */
   const heldBackUntil = new Map<number, number>()
   let requestBytes = REQUEST_BYTES
+  /** The beginning of the transaction. */
+  let begun = 0
 
   /** Tells a fenced producer. */
   async function told<T>(work: Promise<T>): Promise<T> {
@@ -96,13 +98,13 @@ export async function openProducer(
       )
     }
   }
-  /** Waits while a quota holds a broker back. In a transaction not for long, since that would be aborted meanwhile. */
+  /** Waits while a quota holds a broker back. In a transaction not for long in all, since that would be aborted meanwhile. */
   async function untilHeard(leader: number, { inTransaction }: { inTransaction: boolean }): Promise<void> {
-    const leftMs = (): number => (heldBackUntil.get(leader) ?? 0) - Date.now()
-    if (inTransaction && leftMs() > MAX_THROTTLE_MS) {
+    const leftMs = (): number => (heldBackUntil.get(leader) ?? 0) - performance.now()
+    if (inTransaction && leftMs() > 0 && performance.now() - begun + leftMs() > MAX_THROTTLE_MS) {
       throw new ReflexError(
         'KAFKA_THROTTLING_QUOTA_EXCEEDED',
-        `${where}: the user's quota holds the broker back for ${Math.ceil(leftMs() / 1000)} s in the middle of a transaction; nothing was appended. Raise producer_byte_rate, or make the bridge's batches smaller`,
+        `${where}: the user's quota holds the broker back for ${Math.ceil(leftMs() / 1000)} s more in the middle of a transaction, which may take ${MAX_THROTTLE_MS / 1000} s; nothing was appended. Raise producer_byte_rate, or make the bridge's batches smaller`,
       )
     }
     for (let left = leftMs(); left > 0; left = leftMs()) {
@@ -128,7 +130,7 @@ export async function openProducer(
         })
         // On a connection of their own: what ends the transaction is not held back with them.
         const { produced, throttleMs } = await broker.send(request, { forData: true })
-        heldBackUntil.set(leader, Date.now() + throttleMs)
+        if (throttleMs > 0) heldBackUntil.set(leader, performance.now() + throttleMs)
         for (const { errorCode, message, baseOffset, ...place } of produced) {
           const error = errorCode === 0 ? undefined : replyError(where, errorCode, message)
           const alone = round.find((batch) => nameOf(batch) === nameOf(place))?.records.length === 1
@@ -153,6 +155,7 @@ export async function openProducer(
           partitions: ofTopic.map(({ partition }) => partition),
         }),
       )
+      begun = performance.now()
       const add = (some: typeof topics): Promise<unknown> =>
         told(whileBusy(() => coordinator.call((broker) => broker.addPartitionsToTxn({ ...identity, topics: some }))))
       try {
@@ -201,12 +204,12 @@ export async function openProducer(
 
 /** Asks again while the broker says that it cannot answer yet, as while the transaction before is being ended: soon over. */
 async function whileBusy<T>(ask: () => Promise<T>, waitedFor: ReadonlySet<string> = busy): Promise<T> {
-  const until = Date.now() + WAIT_MS
+  const until = performance.now() + WAIT_MS
   for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
     try {
       return await ask()
     } catch (error) {
-      if (!waitedFor.has(codeOf(error) ?? '') || !isRetriable(error) || Date.now() > until) throw error
+      if (!waitedFor.has(codeOf(error) ?? '') || !isRetriable(error) || performance.now() > until) throw error
     }
     await systemClock.sleep(delay)
   }

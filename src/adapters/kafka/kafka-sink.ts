@@ -43,8 +43,9 @@ export interface KafkaSinkOptions extends AuditOptions {
 /** A sink that can create its topic. */
 export interface KafkaSink extends Sink {
   /**
-   * Creates the topic if there is none: with three replicas, of which two must be in sync (`min.insync.replicas`), or with as many as
-   * there are brokers; without unclean elections, and with `cleanup.policy=delete`. A topic that is there stays as it is.
+   * Creates the topic if there is none: with three replicas, or with as many as there are brokers, of which two must be in sync
+   * (`min.insync.replicas`): with two brokers, appends fail while one is away. Without unclean elections, and with
+   * `cleanup.policy=delete`. A topic that is there stays as it is.
    */
   createTopic(): Promise<void>
   audit: NonNullable<Sink['audit']>
@@ -57,7 +58,8 @@ export interface KafkaSink extends Sink {
  * is a header. Docs/wire.md has the rest. Kafka 3.1 or newer.
  *
  * Nothing is tried again, but that an opening asks for its coordinator for up to 4 s while the cluster says that there is none yet, as
- * just after a broker's start; and an append waits as long as a quota of the broker holds it back.
+ * just after a broker's start; and an append waits as long as a quota of the broker holds it back. A connection for data that the
+ * broker has closed between two appends, as it does with idle ones, is made anew by the next.
  *
  * @example kafkaSink(new Kafka({ brokers, ...kafkaFailFast }), { topic: 'orders' })
  */
@@ -228,9 +230,12 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     }
     const batches = batchesOf(skipped.without(events), { topic, source, leaders })
     await limit.check(batches)
+    let unsent = batches
+    connection.forgetIdle()
     await producer.begin([...batches, checkpointPartition])
     try {
       const sent = await producer.send(batches)
+      unsent = []
       for (const [i, { partition, lastId }] of batches.entries()) {
         const { first, end } = sent[i] as Appended
         checkEnd(partition, first)
@@ -247,7 +252,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
       if (!(error instanceof FencedError))
         await untilAborted(producer.end('abort'), AbortSignal.timeout(GIVE_UP_WITHIN_MS)).catch(() => {})
-      throw await limit.explain(error, batches)
+      throw await limit.explain(error, unsent)
     }
     await producer.end('commit')
     cursor = next

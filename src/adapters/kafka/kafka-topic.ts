@@ -24,9 +24,11 @@ export interface KafkaTopic {
    * Runs one consumer for each partition, and starts each one again after a failure, as `supervise` does, while the others go
    * on. The cursor of a partition is kept under the name `<consumer>/<topic>/<partition>`. A partition that is added to the topic
    * is read from its earliest, `fromHead` or not, within `partitionsEveryMs` and the time that the brokers take to hear of it.
+   * With `fromHead`, the head or that earliest is stored before a partition is read; a reset to `""` is the earliest then as well,
+   * but for partition 0, and those above it up to the first with a cursor: these start at the head.
    *
    * A partition that has failed for good (a trimmed, ahead or invalid cursor, a record that cannot be decoded) is told to the
-   * observer of the topic, and is read again as soon as its cursor has been reset; meanwhile the others go on.
+   * observer of the topic, and is read again as soon as its cursor has been reset to another one; meanwhile the others go on.
    *
    * Resolves when all partitions have reached what was the head as they were opened (`toHead`), or after the abort. Rejects, with the
    * code of what went wrong, when all that is left has ended and some partitions have failed for good; at once if all of them
@@ -66,7 +68,10 @@ export function kafkaTopic(kafka: KafkaClient, { name, ...options }: KafkaTopicO
     name: log,
     run: (spec, options = {}) => runTopic({ log, topic, connect, partitionOf }, spec, options),
     backlog: async ({ cursors, consumer }, { signal } = {}) => {
-      if (consumer === '') throw new OptionError(`${log}: expected the name of a consumer, but it is empty`)
+      if (typeof consumer !== 'string' || consumer === '')
+        throw new OptionError(
+          `${log}: consumer must be the name of one, a string that is not empty, but is ${JSON.stringify(consumer)}`,
+        )
       await using connection = await connect(signal)
       const { topicId, partitions } = await topicBounds(connection, log, topic)
       const of = topicCursors({ log, topic, cursors, consumer })

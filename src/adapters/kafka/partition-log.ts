@@ -70,8 +70,7 @@ export async function partitionOf(
   if (place === undefined) {
     throw new ReflexError(
       'KAFKA_UNKNOWN_TOPIC_OR_PARTITION',
-      `${log}: the topic has the partitions 0 to ${partitions.length - 1}, but not ${partition}`,
-      { retriable: false },
+      `${log}: the topic has the partitions 0 to ${partitions.length - 1}, but not ${partition}; one that has just been added is not known to each broker yet`,
     )
   }
   const leader: KafkaBroker = await connection.broker(place.leader)

@@ -8,6 +8,7 @@ import { type Ended, type RunOptions, run } from '../../core/run.ts'
 import type { Source, StreamFunc } from '../../core/stream.ts'
 import { type AttemptOptions, type SuperviseOptions, supervise } from '../../core/supervise.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
+import type { PartitionBounds } from './partition-log.ts'
 import { topicBounds } from './topic-bounds.ts'
 import { type TopicCursors, topicCursors } from './topic-cursors.ts'
 
@@ -140,15 +141,16 @@ export async function runTopic(
       throw new CursorAheadError(log, { cursor: `@${topicId}`, reason: 'recreated', found: `topic id ${found}` })
     const isFirst = topicId === undefined
     for (let each = consumers.length; each < partitions.length; each++) {
-      consumers.push(consumerOf(each))
-      observers.push(observer?.(each))
+      const made = { consumer: consumerOf(each), observer: observer?.(each) } // both, or neither if one throws
+      consumers.push(made.consumer)
+      observers.push(made.observer)
     }
     names ??= topicCursors({ log, topic, cursors, consumer: consumers[0]?.name ?? '' })
-    if (isFirst) {
+    if (isFirst || (fromHead && started < consumers.length)) {
       const stored = await names.all({ id: found, partitions: consumers.length, signal })
-      const heads = async (): Promise<Cursor[]> =>
-        (await topicBounds(connection, log, topic)).partitions.map(({ high }) => String(high - 1n))
-      if (fromHead) await names.pin(stored, { id: found, heads, signal })
+      const bounds = async (): Promise<readonly PartitionBounds[]> =>
+        (await topicBounds(connection, log, topic)).partitions
+      if (fromHead) await names.pin(stored, { id: found, started, bounds, signal })
       topicId = found
     }
     for (let each = started; each < consumers.length; each++) start(each, names, found)

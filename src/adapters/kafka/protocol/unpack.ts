@@ -1,5 +1,6 @@
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { messageOf, ReflexError } from '../../../core/errors.ts'
+import { lz4Frame } from './lz4-frame.ts'
 
 /** Undoes a compression. */
 type Unpack = (bytes: Buffer) => Buffer
@@ -22,17 +23,27 @@ const packages: Readonly<Record<number, { readonly name: string; readonly load: 
   2: {
     name: 'snappy',
     load: async () => {
-      const { uncompressSync } = (await import('snappy')) as { uncompressSync: (bytes: Uint8Array) => unknown }
-      return (bytes) => unpackSnappy(bytes, (block) => uncompressSync(block) as Buffer)
+      const { uncompressSync } = (await import('snappy')) as { readonly uncompressSync?: unknown }
+      const unpackBlock = unpackFunction('uncompressSync', uncompressSync)
+      return (bytes) => unpackSnappy(bytes, unpackBlock)
     },
   },
   3: {
     name: 'lz4-napi',
-    // It takes no limit, but what LZ4 makes is at most 255 times as long as what it was made of.
-    load: async () => ((await import('lz4-napi')) as { decompressFrameSync: Unpack }).decompressFrameSync,
+    load: async () => {
+      const { decompressFrameSync } = (await import('lz4-napi')) as { readonly decompressFrameSync?: unknown }
+      const unpackFrame = unpackFunction('decompressFrameSync', decompressFrameSync)
+      return (bytes) => unpackFrame(lz4Frame(bytes, MAX_BYTES)) // which takes no limit by itself
+    },
   },
 }
 const failures = new Map<number, unknown>()
+
+/** A package of another version may not have it. */
+function unpackFunction(name: string, found: unknown): Unpack {
+  if (typeof found !== 'function') throw new TypeError(`expected its function ${name}, but found ${typeof found}`)
+  return found as Unpack
+}
 
 /** What has to be awaited before a batch of this compression can be unpacked; undefined: nothing. Never rejects. */
 export function unpackerOf(codec: number): Promise<void> | undefined {
