@@ -68,6 +68,17 @@ test('trap nats 10: the newest message of a subject with wildcards is not found 
   expect(await ids()).toEqual(['1', '2', '3', '4', '6', '7'])
 })
 
+test('trap nats 25: NATS 2.9 that is asked to purge what is before the first message purges everything', async () => {
+  const { to, stream, open, ids } = await route()
+  const saved = await pump(await open(), 3)
+  await to.api(`STREAM.PURGE.${stream}`, { seq: 1 })
+  expect((await to.info(stream)).state.messages).toBe(atomic ? 3 : 0)
+  const writer = await open(saved)
+  expect([writer.resumeFrom, writer.repair]).toEqual(['3', undefined]) // a purge is no loss
+  await pump(writer, 4)
+  expect(await ids()).toEqual(atomic ? ['1', '2', '3', '4'] : ['4'])
+})
+
 test('trap nats 11: the last sequence of one subject says nothing of the others: writers of two types do not notice each other', async () => {
   const { to, stream, prefix, open, ids } = await route({ config: atomic ? { allow_atomic: true } : {} })
   const bound = (subject: string, seq: number): Promise<string> =>

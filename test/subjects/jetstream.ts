@@ -44,7 +44,8 @@ export async function jetstreamSubjects(server: SubjectServer): Promise<AdapterS
     let stream = await newStream(admin, name, [`${name}.>`])
     const gone: { before: number; readonly removed: Set<number> } = { before: 0, removed: new Set() }
     const apply = async (): Promise<void> => {
-      if (gone.before > 0) await admin.api(`STREAM.PURGE.${name}`, { seq: gone.before })
+      // NATS 2.9 takes 1 for everything.
+      if (gone.before > 1) await admin.api(`STREAM.PURGE.${name}`, { seq: gone.before })
       for (const seq of gone.removed)
         if (seq > gone.before) await admin.api(`STREAM.MSG.DELETE.${name}`, { seq }).catch(() => {}) // it may be gone
     }
