@@ -14,7 +14,7 @@ import type { KafkaClient } from '../../src/adapters/kafka/kafka-client.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
-import { commandLineClient, tcpProxy } from '../../src/testing/servers/index.ts'
+import { commandLineClient, type TcpProxy, tcpProxy } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { errorOf, eventually, within } from '../tools/reader.ts'
 import { adapterClient, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
@@ -262,15 +262,21 @@ test('the offsets are not what a run goes on from: they go backward, and vanish'
 })
 
 describe('a broker that does not answer', () => {
-  test.each(['cut', 'stall'] as const)('after a %s is noted, and neither holds a run up nor the end', async (fault) => {
-    const made = await newGroup(1)
-    const { topic, group } = made
+  /** A client whose connections can be cut. */
+  async function proxied(): Promise<{ readonly proxy: TcpProxy; readonly kafka: Kafka }> {
     const { host, port, url } = inject('servers').kafka
     const proxy = await tcpProxy({ host, port })
     onTestFinished(() => proxy[Symbol.asyncDispose]())
     const socketFactory = ({ onConnect }: { onConnect: () => void }) =>
       connect({ host: proxy.host, port: proxy.port }, onConnect)
     const kafka = new Kafka({ brokers: [url], ...kafkaFailFast, socketFactory })
+    return { proxy, kafka }
+  }
+
+  test.each(['cut', 'stall'] as const)('after a %s is noted, and neither holds a run up nor the end', async (fault) => {
+    const made = await newGroup(1)
+    const { topic, group } = made
+    const { proxy, kafka } = await proxied()
     const notes: string[] = []
     const offsets = await opened({ group, topic, note: (text) => void notes.push(text) }, kafka)
     proxy[fault]()
@@ -287,12 +293,7 @@ describe('a broker that does not answer', () => {
   test('as they are opened is noted; they are shown once it does', async () => {
     const made = await newGroup(1)
     const { topic, group } = made
-    const { host, port, url } = inject('servers').kafka
-    const proxy = await tcpProxy({ host, port })
-    onTestFinished(() => proxy[Symbol.asyncDispose]())
-    const socketFactory = ({ onConnect }: { onConnect: () => void }) =>
-      connect({ host: proxy.host, port: proxy.port }, onConnect)
-    const kafka = new Kafka({ brokers: [url], ...kafkaFailFast, socketFactory })
+    const { proxy, kafka } = await proxied()
     proxy.cut()
     const notes: string[] = []
     const offsets = await opened({ group, topic, note: (text) => void notes.push(text) }, kafka)

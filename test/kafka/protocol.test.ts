@@ -316,42 +316,39 @@ describe('record batches', () => {
       )
     })
 
-    test.each([
+    const optional = [
       [2, 'snappy'],
       [3, 'lz4-napi'],
-    ])('with codec %i, for which a package is needed that is missing, say what to install', (attributes, name) => {
+    ] as const
+
+    /** What a process says of such a batch in which `import` of the codec's package is answered by the expression `resolved`. */
+    function toldOf(attributes: number, name: string, resolved: string): string {
       const batch = batchByHand({ attributes, baseOffset: 8n, records: [{}], body: () => Buffer.from('packed') })
       const script = `
         import { registerHooks } from 'node:module'
-        registerHooks({ resolve(specifier, context, next) { return next(specifier === '${name}' ? 'no-such-package' : specifier, context) } })
+        registerHooks({ resolve: (specifier, context, next) => specifier === '${name}' ? ${resolved} : next(specifier, context) })
         const { readRecordBatches } = await import('./src/adapters/kafka/protocol/record-batch.ts')
         const [batch] = readRecordBatches(Buffer.from('${batch.toString('base64')}', 'base64'))
         await batch.ready
         try { [...batch.records()] } catch ({ code, retriable, message }) { console.log(JSON.stringify({ code, retriable, message })) }`
       const told = execFileSync('node', ['--input-type=module', '-e', script], { encoding: 'utf8' })
       expect(JSON.parse(told)).toMatchObject({ code: 'KAFKA_COMPRESSION', retriable: false })
-      expect(told).toMatch(new RegExp(`offset 8 .*npm install ${name}`))
-    })
+      return told
+    }
 
-    test.each([
-      [2, 'snappy'],
-      [3, 'lz4-napi'],
-    ])(
+    test.each(optional)(
+      'with codec %i, for which a package is needed that is missing, say what to install',
+      (codec, name) => {
+        expect(toldOf(codec, name, "next('no-such-package', context)")).toMatch(
+          new RegExp(`offset 8 .*npm install ${name}`),
+        )
+      },
+    )
+
+    test.each(optional)(
       'with codec %i, whose package is there but has another interface, say so, and are not called corrupt',
-      (attributes, name) => {
-        const batch = batchByHand({ attributes, baseOffset: 8n, records: [{}], body: () => Buffer.from('packed') })
-        const script = `
-        import { registerHooks } from 'node:module'
-        registerHooks({ resolve(specifier, context, next) {
-          return specifier === '${name}' ? { url: 'data:text/javascript,export{}', shortCircuit: true } : next(specifier, context)
-        } })
-        const { readRecordBatches } = await import('./src/adapters/kafka/protocol/record-batch.ts')
-        const [batch] = readRecordBatches(Buffer.from('${batch.toString('base64')}', 'base64'))
-        await batch.ready
-        try { [...batch.records()] } catch ({ code, retriable, message }) { console.log(JSON.stringify({ code, retriable, message })) }`
-        const told = execFileSync('node', ['--input-type=module', '-e', script], { encoding: 'utf8' })
-        expect(JSON.parse(told)).toMatchObject({ code: 'KAFKA_COMPRESSION', retriable: false })
-        expect(told).toMatch(
+      (codec, name) => {
+        expect(toldOf(codec, name, "{ url: 'data:text/javascript,export{}', shortCircuit: true }")).toMatch(
           new RegExp(`offset 8 .*npm install ${name}.*expected its function \\w+Sync, but found undefined`),
         )
       },

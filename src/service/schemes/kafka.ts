@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../adapters/kafka/index.ts'
-import { auditor } from '../../core/audit.ts'
 import { count, flag, text } from '../check-keys.ts'
+import { checkSink } from '../check-sink.ts'
 import { importClient } from '../import-client.ts'
 import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
@@ -45,18 +45,14 @@ export const kafka: Scheme = {
         ...login,
       },
       async (location, { topic, delivery, checkpointTopic, partitions, maxRefill, strict, ...login }, context) => {
-        const unknown: string[] = []
-        const { note = (text) => unknown.push(text) } = context
+        const noted: string[] = []
+        const { note = (text) => noted.push(text) } = context
         const options = { topic, delivery, checkpointTopic, partitions, maxRefill, strict, note }
         const sink = kafkaSink(await connect(location, login), options)
         return {
           part: sink,
           createTables: () => sink.createTopic(),
-          check: async () => {
-            const risks = await sink.audit()
-            auditor(sink.name, { strict }).judge(risks)
-            return [...risks, ...unknown]
-          },
+          check: () => checkSink(sink, { strict, noted }),
           [Symbol.asyncDispose]: async () => {},
         }
       },

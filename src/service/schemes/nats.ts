@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { jetstreamCursors, jetstreamFailFast, jetstreamSink, jetstreamSource } from '../../adapters/jetstream/index.ts'
-import { auditor } from '../../core/audit.ts'
 import { count, flag, text } from '../check-keys.ts'
+import { checkSink } from '../check-sink.ts'
 import { importClient } from '../import-client.ts'
 import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
@@ -37,17 +37,13 @@ export const nats: Scheme = {
       { subject: text, stream: text, maxRefill: count(0).optional(), strict: flag.default(false), ...login },
       async (location, { subject, stream, maxRefill, strict, ...login }, context) => {
         const connect = await connector(location, login)
-        const notes: string[] = []
-        const { note = (text) => notes.push(text) } = context
+        const noted: string[] = []
+        const { note = (text) => noted.push(text) } = context
         const sink = jetstreamSink({ connect, stream, subject, maxRefill, strict, note })
         return {
           part: sink,
           createTables: () => sink.createStream(),
-          check: async () => {
-            const risks = await sink.audit()
-            auditor(sink.name, { strict }).judge(risks)
-            return [...risks, ...notes]
-          },
+          check: () => checkSink(sink, { strict, noted }),
           [Symbol.asyncDispose]: async () => {},
         }
       },

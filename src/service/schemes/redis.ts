@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { redisCursors, redisFailFast, redisSink, redisStream } from '../../adapters/redis/index.ts'
 import { serverNotes } from '../../adapters/redis/server-risks.ts'
-import { auditor } from '../../core/audit.ts'
 import { count, flag, text } from '../check-keys.ts'
+import { checkSink } from '../check-sink.ts'
 import { importClient } from '../import-client.ts'
 import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
@@ -39,16 +39,14 @@ export const redis: Scheme = {
       },
       async (location, { key, ids, maxRefill, strict, ...login }, context) => {
         const client = await connect(location, login)
-        const unknown: string[] = []
-        const { note = (text) => unknown.push(text) } = context
+        const noted: string[] = []
+        const { note = (text) => noted.push(text) } = context
         const sink = redisSink(client, { key, ids, maxRefill, strict, note })
         return {
           part: sink,
           check: async () => {
             await redisStream(client, { key }).head?.() // refused if the key holds something else
-            const risks = (await sink.audit?.()) ?? []
-            auditor(sink.name, { strict }).judge(risks)
-            return [...risks, ...unknown]
+            return checkSink(sink, { strict, noted })
           },
           [Symbol.asyncDispose]: async () => client.disconnect(),
         }
