@@ -79,7 +79,7 @@ export async function jetstreamCases(): Promise<Result[]> {
   }
   const consumeBare = async (stream: string, look: (fields: { get(name: string): string } | undefined) => void) => {
     const consumer = await client.consumers.get(stream)
-    const messages = await consumer.consume({ max_messages: PAGE })
+    const messages = await consumer.consume({ max_messages: 8000 })
     let left = COUNT
     for await (const { headers } of messages) {
       look(headers)

@@ -107,8 +107,9 @@ let lastSecond = { text: '1970-01-01T00:00:00', ms: 0 }
 
 /** Epoch ms with µs of an RFC 3339 timestamp; throws a RangeError on anything else. */
 export function parseTimestamp(text: string): number {
-  if (text.length === 27 && text.startsWith(lastSecond.text) && /^\.\d{6}Z$/.test(text.slice(19))) {
-    return lastSecond.ms + Number(text.slice(20, 26)) / 1000
+  if (text.length === 27 && text.startsWith(lastSecond.text) && text[19] === '.' && text[26] === 'Z') {
+    const micros = digitsOf(text, 20, 26)
+    if (micros !== undefined) return lastSecond.ms + micros / 1000
   }
   const [, second, fraction = '', zone] =
     /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? []
@@ -117,6 +118,17 @@ export function parseTimestamp(text: string): number {
     throw new RangeError(`expected a timestamp like 2026-11-21T10:36:25.123456Z, but found ${JSON.stringify(text)}`)
   if (zone === 'Z') lastSecond = { text: new Date(ms).toISOString().slice(0, 19), ms } // not as read: 24:00:00 is 00:00:00
   return ms + Number(fraction.padEnd(6, '0').slice(0, 6)) / 1000
+}
+
+/** The number that the digits from `from` up to `end` are; undefined if one of them is no digit. */
+function digitsOf(text: string, from: number, end: number): number | undefined {
+  let number = 0
+  for (let i = from; i < end; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return undefined
+    number = number * 10 + digit
+  }
+  return number
 }
 
 /**

@@ -76,6 +76,13 @@ export async function realPartitions(): Promise<(history: RealHistory) => Promis
     }
     for (const step of before) await apply(step)
     const left = [...during]
+    let doing: Promise<unknown> = Promise.resolve()
+    /** One after the other: a reader that has stopped may have asked for what would have followed. */
+    const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+      const done = doing.then(work)
+      doing = done.catch(() => {})
+      return done
+    }
     return {
       apply: () => {},
       written: model.written,
@@ -89,18 +96,21 @@ export async function realPartitions(): Promise<(history: RealHistory) => Promis
       get end() {
         return model.end
       },
-      bounds: async () => {
-        const step = left.shift()
-        if (step !== undefined) await apply(step)
-        return await log.bounds()
-      },
-      fetch: async (o) => {
-        const step = left.shift()
-        if (step !== undefined) await apply(step)
-        else if (o.offset === model.high) throw new NothingMoreComes()
-        return await log.fetch(o)
-      },
+      bounds: () =>
+        inTurn(async () => {
+          const step = left.shift()
+          if (step !== undefined) await apply(step)
+          return await log.bounds()
+        }),
+      fetch: (o) =>
+        inTurn(async () => {
+          const step = left.shift()
+          if (step !== undefined) await apply(step)
+          else if (o.offset === model.high) throw new NothingMoreComes()
+          return await log.fetch(o)
+        }),
       [Symbol.asyncDispose]: async () => {
+        await doing
         for (const producer of open.keys()) await end(producer, 'abort')
         for (const each of [log, all]) await each[Symbol.asyncDispose]()
       },

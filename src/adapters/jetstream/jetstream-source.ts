@@ -24,7 +24,7 @@ export interface JetStreamSourceOptions {
    * from 2.15 on those of several, so that the others are not sent. Default: all.
    */
   readonly subjects?: readonly string[] | undefined
-  /** The most events in a batch, and in what is read ahead of it. Default: 1,000. */
+  /** The most events in a batch, and in what is read ahead of it: the server pauses where they end. Default: 8,000. */
   readonly batchSize?: number | undefined
   /** About the most bytes of a batch, and of what is read ahead of it; a message that is larger comes alone. Default: 8 MiB. */
   readonly batchBytes?: number | undefined
@@ -51,7 +51,7 @@ export interface JetStreamSourceOptions {
  * @example jetstreamSource({ connect: () => connect({ servers, ...jetstreamFailFast }), stream: 'ORDERS' })
  */
 export function jetstreamSource(options: JetStreamSourceOptions): Source {
-  const { connect, stream, subjects, batchSize = 1000, batchBytes = 8 * 1024 * 1024, decode } = options
+  const { connect, stream, subjects, batchSize = 8000, batchBytes = 8 * 1024 * 1024, decode } = options
   checkName('jetstreamSource', 'stream', stream)
   const { name: log = `nats:${stream}` } = options
   checkConnect(log, connect)

@@ -54,6 +54,8 @@ function ownEvent({ offset, key, value, headers }: TextRecord): Event | undefine
 }
 
 function anyEvent({ offset, timestamp, key, value, headers }: TextRecord): Event {
+  if (headers.length === 0)
+    return { id: offset, type: 0, foreignId: text(key), timestamp, metadata: value, headers: {} }
   const fields: WireField[] = headers.map(([name, bytes]) => [name, text(bytes)])
   if (!fields.some(([name]) => name === wireNames.foreignId)) fields.push([wireNames.foreignId, text(key)])
   const own = decodeFields(fields)

@@ -24,7 +24,7 @@ export interface KafkaPartitionOptions {
   readonly name?: string | undefined
   /** The most events in a batch. Default: 1,000. */
   readonly batchSize?: number | undefined
-  /** About the most bytes of a batch, and of what is fetched at once. Default: 1 MiB. */
+  /** About the most bytes of a batch, and of what is fetched at once; while that is handled, as much is on its way. Default: 1 MiB. */
   readonly batchBytes?: number | undefined
   /**
    * Makes an event of a record; what it throws ends the stream with a `DecodeError`. Default: what `kafkaSink` writes

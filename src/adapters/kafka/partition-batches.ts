@@ -39,10 +39,20 @@ export async function* partitionBatches(
   let lastEpoch = -1
   let emptyAt: bigint | undefined
   const atEnd = (): boolean => end !== undefined && position >= end
+  const fetch = (offset: bigint, lastEpoch: number): Promise<Fetched> => {
+    const fetching = partition.fetch({ offset, lastEpoch, maxBytes: batchBytes })
+    fetching.catch(() => {}) // seen when it is awaited; not at all if the reply before it cannot be read
+    return fetching
+  }
 
+  let ahead: Promise<Fetched> | undefined // what follows this reply is on its way while it is read
   while (!atEnd()) {
-    const fetched = await partition.fetch({ offset: position, lastEpoch, maxBytes: batchBytes })
+    const fetched = await (ahead ?? fetch(position, lastEpoch))
     const { lastStableOffset, divergingEnd } = fetched
+    const newest = fetched.batches.at(-1)
+    ahead = undefined
+    if (newest !== undefined && newest.lastOffset >= position && (end === undefined || newest.lastOffset + 1n < end))
+      ahead = fetch(newest.lastOffset + 1n, newest.leaderEpoch)
     if (fetched.errorCode !== 0) {
       const bounds = await partition.bounds()
       if (proven || yielded > start) throw outOfRange(log, position, bounds)

@@ -43,22 +43,26 @@ const leading = [wireNames.source, wireNames.sourceId, wireNames.type, wireNames
   (name) => Buffer.from(name),
 )
 const metadataName = Buffer.from(METADATA)
+/** Neighbours mostly are of one source and one type: to compare the bytes is quicker than to decode them. */
+let lastSource: Known = { bytes: Buffer.of(), text: '' }
+let lastType = lastSource
 
-/** An entry in the order in which `encodeEntry` writes: three times as fast as `anyEvent`, which takes every other one. */
+/** An entry in the order in which `encodeEntry` writes: several times as fast as `anyEvent`, which takes every other one. */
 function ownEvent(id: string, fields: readonly Buffer[]): Event | undefined {
   if (fields.length < 2 * leading.length) return undefined
-  for (let i = 0; i < leading.length; i++) if (!(fields[2 * i] as Buffer).equals(leading[i] as Buffer)) return undefined
-  const typeText = text(fields[5] as Buffer)
-  const type = Number(typeText) | 0
-  if (String(type) !== typeText) return undefined
+  for (let i = 0; i < leading.length; i++) if (!isSame(fields[2 * i] as Buffer, leading[i] as Buffer)) return undefined
+  lastType = asText(fields[5] as Buffer, lastType)
+  const type = Number(lastType.text) | 0
+  if (String(type) !== lastType.text) return undefined
+  lastSource = asText(fields[1] as Buffer, lastSource)
   const headers: Record<string, string | string[]> = {
-    [wireNames.source]: text(fields[1] as Buffer),
+    [wireNames.source]: lastSource.text,
     [wireNames.sourceId]: text(fields[3] as Buffer),
   }
   let metadata: Buffer | null = null
   for (let i = 2 * leading.length; i < fields.length; i += 2) {
     const name = fields[i] as Buffer
-    if (metadata === null && name.equals(metadataName)) metadata = fields[i + 1] as Buffer
+    if (metadata === null && isSame(name, metadataName)) metadata = fields[i + 1] as Buffer
     else {
       const header = text(name)
       if (!header.startsWith(HEADER)) return undefined
@@ -111,6 +115,24 @@ export function pairsOf(fields: readonly Buffer[]): [name: Buffer, value: Buffer
   const pairs: [Buffer, Buffer][] = []
   for (let i = 0; i < fields.length; i += 2) pairs.push([fields[i] as Buffer, fields[i + 1] as Buffer])
   return pairs
+}
+
+/** Quicker than the runtime's own comparison: names are short. */
+function isSame(a: Buffer, b: Buffer): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+/** Bytes and their text. */
+interface Known {
+  readonly bytes: Buffer
+  readonly text: string
+}
+
+/** With its text, which is that of the one before if the bytes are the same. */
+function asText(bytes: Buffer, before: Known): Known {
+  return isSame(bytes, before.bytes) ? before : { bytes: Buffer.from(bytes), text: text(bytes) }
 }
 
 function text(bytes: Buffer): string {
