@@ -49,10 +49,7 @@ export async function* partitionBatches(
   while (!atEnd()) {
     const fetched = await (ahead ?? fetch(position, lastEpoch))
     const { lastStableOffset, divergingEnd } = fetched
-    const newest = fetched.batches.at(-1)
     ahead = undefined
-    if (newest !== undefined && newest.lastOffset >= position && (end === undefined || newest.lastOffset + 1n < end))
-      ahead = fetch(newest.lastOffset + 1n, newest.leaderEpoch)
     if (fetched.errorCode !== 0) {
       const bounds = await partition.bounds()
       if (proven || yielded > start) throw outOfRange(log, position, bounds)
@@ -69,6 +66,9 @@ export async function* partitionBatches(
       lastEpoch = -1 // of later leaders, nothing was left to be read
       continue
     }
+    const newest = fetched.batches.at(-1)
+    if (newest !== undefined && newest.lastOffset >= position && (end === undefined || newest.lastOffset + 1n < end))
+      ahead = fetch(newest.lastOffset + 1n, newest.leaderEpoch)
 
     let events: Event[] = []
     let bytes = 0
