@@ -1,5 +1,6 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { redisCursors, redisSink, redisStream, trimStream } from '../../src/adapters/redis/index.ts'
+import { Cluster, type Redis } from 'ioredis'
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { redisCursors, redisFailFast, redisSink, redisStream, trimStream } from '../../src/adapters/redis/index.ts'
 import { checkpointKey } from '../../src/adapters/redis/redis-sink.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import type { Server } from '../../src/testing/servers/index.ts'
@@ -111,5 +112,18 @@ describe('in a cluster', () => {
     expect(await waiting).toMatchObject({ code: 'REDIS_MOVED', retriable: false })
     expect(await errorOf(writer.append([event], '2'))).toMatchObject({ code: 'REDIS_MOVED', retriable: false })
     await writer[Symbol.asyncDispose]()
+  })
+
+  test('a node of a Cluster client is a client like any other', async () => {
+    const [key] = await keysOf(0, 'of-a-node')
+    const cluster = new Cluster([nodes[0].url], { redisOptions: redisFailFast })
+    onTestFinished(() => cluster.disconnect())
+    const [node] = await cluster
+      .info()
+      .then(() => cluster.nodes('master').filter((each) => each.options.port === nodes[0].port))
+    await using writer = await redisSink(node as Redis, { key }).open(open)
+    await writer.append([event], '1')
+    await using stream = reader(await redisStream(node as Redis, { key }).stream('', {}))
+    await stream.take(1)
   })
 })

@@ -1,10 +1,13 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import { describe, expect, inject, test } from 'vitest'
+import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import { redisCursors, redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
+import { decodeReplies } from '../../src/adapters/redis/protocol/decode-replies.ts'
 import type { RedisClient } from '../../src/adapters/redis/redis-client.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
-import { errorOf } from '../tools/reader.ts'
+import { errorOf, reader } from '../tools/reader.ts'
 import { adapterClient } from './fixture.ts'
 
 const factories: Record<string, (redis: RedisClient) => unknown> = {
@@ -77,4 +80,53 @@ test('other options of the client change nothing', async () => {
   await writer.append([event], '1')
   expect((await reading).value.events).toHaveLength(1)
   await writer[Symbol.asyncDispose]()
+})
+
+/** Reads a stream that the other end of the route has written, both over connections of their own. */
+async function forwardAndRead(redis: RedisClient): Promise<void> {
+  const key = fresh('log')
+  await using writer = await redisSink(redis, { key }).open({ route: 'r', source: 's' })
+  await using stream = reader(await redisStream(redis, { key }).stream('', {}))
+  for (const id of ['1', '2']) {
+    await writer.append([{ id, type: 1, foreignId: 'x', timestamp: 0, metadata: null, headers: {} }], id)
+    expect(await stream.take(1)).toMatchObject([{ headers: { 'reflex-source-id': id } }])
+  }
+}
+
+test.each([2, 3] as const)('replies of RESP %i are the same', async (protocol) => {
+  await forwardAndRead(adapterClient(undefined, { protocol }))
+})
+
+test('a client that asks Sentinels for the primary works', async () => {
+  const { host, port } = inject('servers').redis
+  const sentinel = createServer((socket) => {
+    socket.on('error', () => {})
+    const decode = decodeReplies((command) => {
+      const [name, sub] = (command as Buffer[]).map((part) => String(part).toLowerCase())
+      if (name !== 'sentinel') socket.write('+OK\r\n')
+      else if (sub === 'sentinels') socket.write('*0\r\n')
+      else socket.write(`*2\r\n$${host.length}\r\n${host}\r\n$${String(port).length}\r\n${port}\r\n`)
+    })
+    socket.on('data', decode)
+  })
+  sentinel.listen(0, '127.0.0.1')
+  await once(sentinel, 'listening')
+  onTestFinished(() => void sentinel.close())
+  const sentinels = [{ host: '127.0.0.1', port: (sentinel.address() as AddressInfo).port }]
+  await forwardAndRead(new Redis({ ...redisFailFast, sentinels, name: 'primary' }))
+})
+
+test.each([
+  ['somebody else reads its socket', (made: Redis) => made.stream.on('data', () => {})],
+  ['it still waits for a reply', (made: Redis) => void made.ping().catch(() => {})],
+])('a client is refused if %s', async (_, hook) => {
+  const redis = adapterClient()
+  const duplicate = (overrides: object): Redis => {
+    const made = redis.duplicate(overrides)
+    made.once('ready', () => hook(made))
+    return made
+  }
+  const handed = Object.assign(Object.create(redis) as Redis, { duplicate })
+  const error = await errorOf(redisStream(handed, { key: fresh('log') }).stream('', {}))
+  expect(error).toMatchObject({ code: 'OPTION_INVALID', message: expect.stringContaining('ioredis 6') })
 })

@@ -211,6 +211,7 @@ describe('a server that refuses in the middle of a route appends nothing, and th
   test('BUSY: a script of someone else does not end', async () => {
     const server = await ownServer({ args: ['--busy-reply-threshold', '50'] })
     const client = testClient(server.url)
+    await client.connect() // while it is greeted with BUSY, its commands may fail
     const route = pump('out')
     const sink = redisSink(adapterClient(server.url), { key: 'out' })
     const writer = await sink.open({ route: 'r', source: 's' })

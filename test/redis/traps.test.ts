@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { Redis } from 'ioredis'
 import { describe, expect, inject, test } from 'vitest'
-import { redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
+import { redisCursors, redisFailFast, redisSink, redisStream } from '../../src/adapters/redis/index.ts'
 import { codeOf, messageOf } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
@@ -111,6 +111,22 @@ describe('reading', () => {
     const ours = await errorOf(redisStream(adapterClient(url), { key: 'log' }).stream('', {}))
     expect(codeOf(ours)).toBe('REDIS_WRONGPASS')
     expect(inspect(ours, { depth: 5 })).not.toContain('not-a-password')
+  })
+
+  test('trap ioredis 15: a client that may not use its database, or names one that is not there, connects all the same, in database 0', async () => {
+    const key = fresh('log')
+    const bare = testClient(undefined, { db: 4000 })
+    const told = new Promise((resolve) => bare.on('error', resolve))
+    await bare.xadd(key, '*', 'a', 'b')
+    expect(messageOf(await told)).toContain('DB index is out of range')
+    expect(await testClient().exists(key)).toBe(1)
+    const ours = adapterClient(undefined, { db: 4000 })
+    for (const use of [
+      () => redisStream(ours, { key }).stream('', {}),
+      () => redisSink(ours, { key }).open(open),
+      () => redisCursors(ours).get('a'),
+    ])
+      expect(await errorOf(use())).toMatchObject({ code: 'REDIS_ERR', message: expect.stringContaining('DB index') })
   })
 })
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import type { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { redisCursors, redisSink, redisStream, trimStream } from '../../src/adapters/redis/index.ts'
+import { decodeReplies } from '../../src/adapters/redis/protocol/decode-replies.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import type { EventStream } from '../../src/core/stream.ts'
@@ -63,12 +64,21 @@ describe('trimStream', () => {
     const redis = adapterClient()
     const duplicate = (overrides: object): Redis => {
       const made = redis.duplicate(overrides)
-      const call = made.call.bind(made) as (...parts: unknown[]) => Promise<unknown>
-      const counted = (...parts: unknown[]): Promise<unknown> => {
-        if (parts[0] === 'EVALSHA') steps.push(Number(parts.at(-1)))
-        return call(...parts)
-      }
-      return Object.assign(made, { call: counted })
+      made.once('ready', () => {
+        const seen = decodeReplies((command) => {
+          const [name, ...args] = (command as Buffer[]).map(String)
+          if (name === 'EVALSHA') steps.push(Number(args.at(-1)))
+        })
+        const { stream } = made
+        const write = stream.write.bind(stream) as (part: string) => boolean
+        Object.assign(stream, {
+          write: (part: string) => {
+            seen(Buffer.from(part))
+            return write(part)
+          },
+        })
+      })
+      return made
     }
     const handed = Object.assign(Object.create(redis) as Redis, { duplicate })
     await trimStream(handed, await stream(1, { a: 0 })) // the server knows the script from now on

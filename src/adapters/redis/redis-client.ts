@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { OptionError } from '../../core/errors.ts'
 
 /** What is needed of a client, ioredis's `Redis`. It is only duplicated, never used itself. */
@@ -9,8 +10,8 @@ export interface RedisClient {
   connect(): Promise<unknown>
   disconnect(): void
   on(event: string, listener: (error: Error) => void): unknown
-  call(command: string, ...args: (string | Buffer)[]): Promise<unknown>
-  callBuffer(command: string, ...args: (string | Buffer)[]): Promise<unknown>
+  readonly stream: Socket
+  readonly commandQueue: { readonly length: number }
 }
 
 /** The options of a client that are looked at. */
