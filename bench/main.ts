@@ -28,7 +28,7 @@ const cases: Readonly<Record<string, (options: { readonly full: boolean }) => Pr
 const usage = `npm run bench [-- NAME...] [-- --json] [-- --full]
 
 Measures ours against the bare client library, side by side in one run. NAME is one of: ${Object.keys(cases).join(', ')}.
---full: scale goes up to 10⁷ events, which takes minutes, some GB of disk, and 2 GB of memory for Redis.`
+--full: scale goes up to 10⁷ events, which takes minutes, some GB of disk, and 2 GB of memory for Redis; mysql reads 10⁶.`
 
 function read(): { names: string[]; json: boolean; full: boolean; help: boolean } {
   try {

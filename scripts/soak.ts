@@ -10,6 +10,7 @@ import type { CursorStoreSubject } from '../src/testing/cursors/cursor-store-sub
 import { type Server, type ServerName, startServer } from '../src/testing/servers/index.ts'
 import type { SourceSubject } from '../src/testing/source/source-subject.ts'
 import type { AdapterSubjects } from '../test/subjects/adapter-subjects.ts'
+import { checkConcurrentWriters, concurrentWritersArgs } from '../test/subjects/concurrent-writers.ts'
 import { jetstreamSubjects } from '../test/subjects/jetstream.ts'
 import { kafkaSubjects } from '../test/subjects/kafka.ts'
 import { killRounds } from '../test/subjects/kill-rounds.ts'
@@ -23,13 +24,29 @@ type OwnServer = Server & Required<Pick<Server, 'process'>>
 
 /** Adapters, and the server that each needs. Their sinks are played as the ends of routes from SQLite too. */
 const adapters: Readonly<
-  Record<string, { readonly server?: ServerName; subjects(server: OwnServer): Promise<AdapterSubjects> }>
+  Record<
+    string,
+    {
+      readonly server?: ServerName
+      subjects(server: OwnServer): Promise<AdapterSubjects>
+      /** A property of this adapter alone, on a server of its own that is started with `args`. */
+      readonly also?: { readonly name: string; readonly args: readonly string[]; check: typeof checkConcurrentWriters }
+    }
+  >
 > = {
   memory: { subjects: memorySubjects },
   sqlite: { subjects: sqliteSubjects },
   redis: { server: 'redis', subjects: redisSubjects },
   jetstream: { server: 'nats', subjects: jetstreamSubjects },
-  mysql: { server: 'mysql', subjects: mysqlSubjects },
+  mysql: {
+    server: 'mysql',
+    subjects: mysqlSubjects,
+    also: {
+      name: 'concurrent writers',
+      args: concurrentWritersArgs(process.env['REFLEX_BRIDGE_SERVERS'] === 'older' ? 'older' : 'current'),
+      check: checkConcurrentWriters,
+    },
+  },
   kafka: { server: 'kafka', subjects: kafkaSubjects },
 }
 
@@ -38,6 +55,8 @@ const FULL_KILLS = 100
 const KILLS_AT_ONCE = 10
 /** What is frozen takes five seconds to be noticed: so much is given to one property in one round. */
 const PROPERTY_MS = 150_000
+/** With `--minutes N`, one schedule of an adapter's own property for each so many of them. */
+const ALSO_MS = 10_000
 
 const usage = `Usage: npm run soak [-- OPTION...]
 
@@ -102,7 +121,7 @@ async function main(): Promise<number> {
 }
 
 async function soak(adapter: string, { seed, eachMs }: { seed: number; eachMs: number | undefined }): Promise<Result> {
-  const { server: name, subjects: open } = adapters[adapter] as (typeof adapters)[string]
+  const { server: name, subjects: open, also } = adapters[adapter] as (typeof adapters)[string]
   const startedAt = performance.now()
   const result: Result = { adapter, version: '', schedules: 0, kills: 0, failures: [], elapsedMs: 0 }
   const server = name === undefined ? undefined : await startServer(name, { from: ['native', 'docker'] })
@@ -117,8 +136,21 @@ async function soak(adapter: string, { seed, eachMs }: { seed: number; eachMs: n
   } finally {
     await server?.[Symbol.asyncDispose]()
   }
+  if (name !== undefined && also !== undefined && !stopped.signal.aborted) await playAlso(name, also)
   result.elapsedMs = performance.now() - startedAt
   return result
+
+  async function playAlso(
+    server: ServerName,
+    { name: property, args, check }: NonNullable<(typeof adapters)[string]['also']>,
+  ): Promise<void> {
+    await using own = await startServer(server, { from: ['native', 'docker'], args })
+    const runs = eachMs === undefined ? FULL_SCHEDULES : Math.ceil(eachMs / ALSO_MS)
+    const { schedules, failure } = await check(own, { runs, seed, signal: stopped.signal })
+    result.schedules += schedules
+    if (failure !== undefined) result.failures.push({ subject: property, text: failure })
+    console.log(`${adapter.padEnd(10)} ${property}: ${schedules} schedules, seed ${seed}; ${result.schedules} in all`)
+  }
 
   async function rounds({ sources, sinks, stores }: AdapterSubjects): Promise<void> {
     await using table = await sqliteSubjects()

@@ -6,11 +6,16 @@ import { startServer } from 'reflex-bridge/testing'
 import { COUNT, sampleEvents } from '../events.ts'
 import { latency } from '../latency.ts'
 import { compare, type Result, rate } from '../measure.ts'
+import { mysqlConsumerCases } from './mysql-consumers.ts'
 
 const PAGE = 1000
 
-/** MySQL: source and run against a bare paging loop (which loses late commits), and the latency against bare polling. */
-export async function mysqlCases(): Promise<Result[]> {
+/**
+ * MySQL: source and run against a bare paging loop (which loses late commits), with a million events if `full`; the latency
+ * against bare polling; and what consumers cost.
+ */
+export async function mysqlCases({ full }: { readonly full: boolean }): Promise<Result[]> {
+  const count = full ? 1_000_000 : COUNT
   await using server = await startServer('mysql')
   await using stack = new AsyncDisposableStack()
   const admin = createPool({ ...mysqlOptions, uri: server.url })
@@ -23,18 +28,18 @@ export async function mysqlCases(): Promise<Result[]> {
 
   const table = mysqlEvents(pool)
   await table.createTable()
-  for (let i = 0; i < COUNT; i += PAGE) await table.insert(connection, ...sampleEvents(PAGE))
+  for (let i = 0; i < count; i += PAGE) await table.insert(connection, ...sampleEvents(PAGE))
   const { stream } = table.source
   const source = await compare({
-    case: 'MySQL source + run',
+    case: `MySQL source + run, ${count.toLocaleString('en')} events`,
     unit: 'events/s',
     referenceName: 'bare paging loop (mysql2)',
     ours: () =>
-      rate(COUNT, () =>
+      rate(count, () =>
         run({ stream, cursors: memoryCursors(), consumer: { name: 'bench', handle: () => {} } }, { toHead: true }),
       ),
     reference: () =>
-      rate(COUNT, async () => {
+      rate(count, async () => {
         for (let after: unknown = 0; ; ) {
           const [rows] = await connection.query(
             'select id, foreign_id, timestamp, type, metadata, headers from events where id > ? order by id limit ?',
@@ -60,8 +65,8 @@ export async function mysqlCases(): Promise<Result[]> {
     referenceName: 'bare select every 5 ms (mysql2)',
     write: async (name) => {
       const events = await open(name)
-      await events.insert(connection, { type: 1, foreignId: 'a' })
-      events.wake()
+      const { wake } = await events.insert(connection, { type: 1, foreignId: 'a' })
+      wake()
     },
     open: async (name) => (await open(name)).source.stream('', {}),
     bare: async (name, onEvent, signal) => {
@@ -74,5 +79,5 @@ export async function mysqlCases(): Promise<Result[]> {
       }
     },
   })
-  return [source, ...latencyCases]
+  return [source, ...latencyCases, ...(await mysqlConsumerCases(server.url, { full }))]
 }

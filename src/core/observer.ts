@@ -1,6 +1,6 @@
 import type { Cursor } from './event.ts'
 import { oldestUnread } from './oldest-unread.ts'
-import type { Backlog, Source } from './stream.ts'
+import type { Backlog, Blocked, Source } from './stream.ts'
 
 /** Watches a run or a bridge. Every member is optional, synchronous and must not throw. */
 export interface Observer {
@@ -31,6 +31,8 @@ export interface Status {
   readonly saved: Cursor | undefined
   /** What follows the position; undefined where the source cannot tell. */
   readonly backlog: Backlog | undefined
+  /** What keeps the source from going on; undefined if nothing does, or where it cannot tell. */
+  readonly blocked: Blocked | undefined
   /** The timestamp, epoch in ms, of the oldest event after the position; undefined if there is none. */
   readonly oldestUnreadAt: number | undefined
   readonly handled: number
@@ -58,7 +60,7 @@ export interface StatusObserver extends Required<Observer> {
  * void run(spec, { observer, signal })
  * console.log((await observer.status()).backlog)
  */
-export function statusObserver(source?: Pick<Source, 'stream' | 'backlog'>): StatusObserver {
+export function statusObserver(source?: Pick<Source, 'stream' | 'backlog' | 'blocked'>): StatusObserver {
   const state = {
     position: undefined as Cursor | undefined,
     saved: undefined as Cursor | undefined,
@@ -95,7 +97,7 @@ export function statusObserver(source?: Pick<Source, 'stream' | 'backlog'>): Sta
       state.restarts++
     },
     status: async (options) => {
-      const now = { ...state, backlog: undefined, oldestUnreadAt: undefined }
+      const now = { ...state, backlog: undefined, blocked: source?.blocked?.(), oldestUnreadAt: undefined }
       if (now.position === undefined || source === undefined) return now
       const backlog = await source.backlog?.(now.position, options)
       const oldest = backlog?.count === 0n ? undefined : await oldestUnread(source, now.position, options)

@@ -68,6 +68,30 @@ export function json<T>(): Payload<T, T> {
   }
 }
 
+/**
+ * A value in a binary form, such as the messages that Protobuf's generators make.
+ *
+ * @example codec({ encode: (order) => toBinary(OrderSchema, order), decode: (bytes) => fromBinary(OrderSchema, bytes) })
+ */
+export function codec<Input, Output>({
+  encode,
+  decode,
+}: {
+  readonly encode: (value: Input) => Uint8Array
+  readonly decode: (bytes: Uint8Array) => Output
+}): Payload<Input, Output> {
+  return {
+    encode: (value, label) => {
+      try {
+        return encode(value)
+      } catch (cause) {
+        throw new PayloadError(label, 'a value that its codec can carry', messageOf(cause), cause)
+      }
+    },
+    decode: (metadata, label) => read(metadata, label, 'what its codec makes', decode),
+  }
+}
+
 /** A value as JSON that a validator checks, when it is made and when it is handled: any Standard Schema (zod, valibot, arktype, …). */
 export function schema<Input, Output>(validator: StandardSchema<Input, Output>): Payload<Input, Output> {
   const plain = json<unknown>()

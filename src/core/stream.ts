@@ -41,8 +41,26 @@ export interface Source {
   backlog?(after: Cursor, options?: { signal?: AbortSignal | undefined }): Promise<Backlog>
   /** The cursor after which events of `timestamp` (epoch ms) and later follow. */
   at?(timestamp: number, options?: { signal?: AbortSignal | undefined }): Promise<Cursor>
+  /**
+   * What keeps the streams of this source from going on although there is more in the log: not to be taken for the head.
+   * Undefined if nothing does. Only of sources that may have to wait.
+   */
+  blocked?(): Blocked | undefined
   /** Negative, zero or positive as `a` stands before, at or after `b`. */
   compare?(a: Cursor, b: Cursor): number
+}
+
+/** What a source waits for before it can go on. */
+export interface Blocked {
+  /** Who or what is in the way, in words for an operator. */
+  readonly holder: string
+  /** For how long it has been waited for, in ms. */
+  readonly blockedMs: number
+  /** The id of the holder's connection to the server; where the server tells, like what follows. */
+  readonly connectionId?: string
+  readonly user?: string
+  /** When its transaction began, epoch in ms, by the server's clock. */
+  readonly transactionStartedAt?: number
 }
 
 /** What is not yet consumed. */

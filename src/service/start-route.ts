@@ -151,7 +151,7 @@ export function startRoute(
     name,
     ended: ended(),
     status: async () => {
-      const now = await status.status()
+      const now = { ...(await status.status()), blocked: source?.blocked?.() }
       return { ...now, state, ...(now.position === undefined ? {} : await unreadAfter(now.position)) }
     },
   }

@@ -47,7 +47,7 @@ logLevel: warn
 createTables: true
 routes:
   a:
-    source: { url: mysql://app@db/shop, password: 'p@ss', table: t, name: shop, barrier: write, tls: verify-ca, ca: ca.pem }
+    source: { url: mysql://app@db/shop, password: 'p@ss', table: t, name: shop, columns: { foreignId: order_id }, barrier: write, gapTimeoutMs: 60000, tls: verify-ca, ca: ca.pem }
     sink: { url: rediss://u@cache:6380/2, key: k, ids: source, maxRefill: 5, password: x }
     checkpoints: { url: redis://cache, prefix: 'r:', password: x }
     fromHead: true
@@ -168,6 +168,11 @@ createTable: true
       'a scheme for another part',
       route({ sink: '{ url: mysql://h/d }' }),
       /sink\.url: .*since mysql: cannot be used as sink/,
+    ],
+    [
+      'a column that events do not have',
+      route({ source: '{ url: mysql://h/d, columns: { foo: x } }' }),
+      /source\.columns: expected columns to be of id, foreignId, .* but found foo/,
     ],
     ['no database', route({ source: '{ url: mysql://h }' }), /source\.url: expected the name of a database/],
     [

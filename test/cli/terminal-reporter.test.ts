@@ -7,6 +7,7 @@ const idle: RouteStatus = {
   position: '7',
   saved: '7',
   backlog: { count: 1200n, unit: 'events' },
+  blocked: undefined,
   oldestUnreadAt: undefined,
   handled: 1000,
   skipped: 0,
@@ -74,6 +75,21 @@ describe('progress on a terminal', () => {
       'orders     running   at 7  1,000 events  0/s  backlog 1,200 events  oldest 3 min',
       'audit-log  waiting   0 events  0/s  last error: connect ECONNREFUSED\\nredis://app:***@h',
       '',
+    ])
+  })
+
+  it('says what a source waits for, unless that is over in no time', async () => {
+    const screen = terminal(120)
+    await using reporter = terminalReporter(screen, { level: 'info' })
+    const holder = 'connection 7'
+    reporter.watch([
+      route('orders', { backlog: undefined, blocked: { holder, blockedMs: 61_000 } }),
+      route('users', { backlog: undefined, blocked: { holder, blockedMs: 900 } }),
+    ])
+    const shown = await screen.drawn((text) => text.includes('users'))
+    expect(shown.split('\n').slice(0, 2)).toEqual([
+      'orders  running   at 7  1,000 events  0/s  blocked 61 s by connection 7',
+      'users   running   at 7  1,000 events  0/s',
     ])
   })
 

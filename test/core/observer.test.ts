@@ -11,6 +11,7 @@ test('a status says where a run stands', async () => {
     position: undefined,
     saved: undefined,
     backlog: undefined,
+    blocked: undefined,
     oldestUnreadAt: undefined,
     handled: 0,
     skipped: 0,
@@ -49,6 +50,17 @@ test('a status says where a run stands', async () => {
     skipped: 1,
     lastError: undefined,
   })
+})
+
+test('it says what keeps the source from going on', async () => {
+  const { stream } = traced(1).log.source
+  const blocked = { holder: 'a transaction', blockedMs: 1500 }
+  const source = { stream, blocked: () => (isBlocked ? blocked : undefined) }
+  let isBlocked = true
+  const observer = statusObserver(source)
+  expect((await observer.status()).blocked).toEqual(blocked)
+  isBlocked = false
+  expect((await observer.status()).blocked).toBeUndefined()
 })
 
 test('it counts the restarts of a supervised run', async () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
-import { errorOf, type Reader, reader, within } from '../tools/reader.ts'
+import { errorOf, eventually, type Reader, reader, within } from '../tools/reader.ts'
 import { type Database, hastyClock, newDatabase, testDatabase } from './database.ts'
 import { writeMuch } from './write-much.ts'
 
@@ -67,6 +67,79 @@ test('the first XA transaction of a server: its id is waited for while its lock 
   await after.sql("xa commit 'x'")
   expect((await read).map(({ id }) => id)).toEqual(['3', '4'])
 })
+
+test('kill -9 of the server amid commits: what is handed on before and after it is what is there in the end', async () => {
+  const server = await testServer(older ? ['--plugin-load-add=metadata_lock_info'] : [])
+  const database = await newDatabase(server)
+  onTestFinished(() => database[Symbol.asyncDispose]())
+  const events = mysqlEvents(database.pool, { pollMs: { min: 1, max: 5 } })
+  await events.createTable()
+  const committed: string[] = [] // those that were told so
+  const handled: string[] = []
+  let cursor = ''
+  const read = async (until: () => bigint): Promise<void> => {
+    await using stream = await events.source.stream(cursor, {})
+    for await (const batch of stream) {
+      handled.push(...batch.events.map(({ id, foreignId }) => `${id} ${foreignId}`))
+      cursor = batch.cursor
+      if (BigInt(cursor) >= until()) return
+    }
+  }
+  const write = async (name: string): Promise<never> => {
+    const connection = await database.connect()
+    for (let i = 0; ; i++) {
+      const foreignId = `${name} ${i}`
+      await connection.beginTransaction()
+      await connection.query(
+        `insert into events (foreign_id, timestamp, type) values ('${foreignId}', now(6), 1), ${ROW}`,
+      )
+      await connection.query(i % 4 === 0 ? 'rollback' : 'commit')
+      if (i % 4 > 0) committed.push(foreignId)
+    }
+  }
+  for (let round = 0; round < 3; round++) {
+    const { length } = committed
+    const ended = [
+      errorOf(
+        read(() => 2n ** 63n),
+        60_000,
+        'the end of the stream',
+      ),
+      ...Array.from({ length: 8 }, (_, i) => errorOf(write(`${round} ${i}`), 60_000, 'the end of a writer')),
+    ]
+    await eventually(() => committed.length >= length + 40, 30_000, 'commits')
+    await server.process?.kill()
+    for (const error of await Promise.all(ended)) {
+      const { code, message } = error as { readonly code?: string; readonly message: string }
+      expect(`${code} ${message}`).toMatch(/CONNECTION|ECONNRESET|EPIPE|closed state/)
+    }
+    await server.process?.start()
+  }
+  await database.sql(INSERT)
+  const there = (await database.sql('select id, foreign_id from events order by id')) as [string, string][]
+  const newest = BigInt(there.at(-1)?.[0] as string)
+  await within(
+    read(() => newest),
+    20_000,
+    'reading all',
+  )
+  expect(handled).toEqual(there.map(([id, foreignId]) => `${id} ${foreignId}`))
+  const foreignIds = new Set(there.map(([, foreignId]) => foreignId))
+  expect(committed.filter((each) => !foreignIds.has(each))).toEqual([])
+}, 120_000)
+
+if (!older)
+  test('a member of a replication group is refused', async () => {
+    const group = 'aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee'
+    const database = await testDatabase(
+      await testServer(['--plugin-load-add=group_replication.so', `--group-replication-group-name=${group}`]),
+    )
+    const events = mysqlEvents(database.pool)
+    await events.createTable()
+    const error = await errorOf(events.source.stream('', {}))
+    expect(error).toMatchObject({ code: 'GAP_PROOF_UNAVAILABLE', retriable: false, grants: [] })
+    expect(String(error)).toContain('replication group')
+  })
 
 if (older) describe('the metadata lock instrument of MariaDB', ofMariadb)
 else describe('the metadata lock instrument of MySQL', ofMysql)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
-import { type TableReader, type TableStreamOptions, tableStream } from '../../src/sql/table-stream.ts'
+import type { TableReader } from '../../src/sql/table-reader.ts'
+import { type TableStreamOptions, tableStreams } from '../../src/sql/table-stream.ts'
 import { createWakeups } from '../../src/sql/wakeups.ts'
 import { type Reader, reader, within } from '../tools/reader.ts'
 
@@ -32,7 +33,7 @@ function scripted(overrides: Partial<TableReader> = {}): TableReader & { readonl
 }
 
 async function open(table: TableReader, options: TableStreamOptions = {}, wakeups = createWakeups()): Promise<Reader> {
-  return reader(await tableStream('scripted', async () => table, wakeups, '', {}, options))
+  return reader(await tableStreams('scripted', async () => table, wakeups, options)('', {}))
 }
 
 describe('a table stream', () => {
@@ -42,7 +43,7 @@ describe('a table stream', () => {
     const table: ReturnType<typeof scripted> = scripted({
       page: async () => {
         const found = [...table.visible].map(event)
-        if (++asked === 2) {
+        if (++asked === 3) {
           table.visible.add(1)
           wakeups.wake()
         }

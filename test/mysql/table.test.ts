@@ -63,7 +63,7 @@ describe('insert', () => {
       pooled,
       pooled.connection as never,
     ]) {
-      ids.push(...(await events.insert(connection, { type: 1, foreignId: 'a' })))
+      ids.push(...(await events.insert(connection, { type: 1, foreignId: 'a' })).ids)
     }
     expect(ids).toEqual(['1', '2', '3', '4', '5'])
   })
@@ -74,7 +74,7 @@ describe('insert', () => {
     for (const step of [1, 3]) {
       await connection.query(`set auto_increment_increment = ${step}`)
       await connection.beginTransaction()
-      const ids = await events.insert(connection, ...numbered(1200))
+      const { ids } = await events.insert(connection, ...numbered(1200))
       await connection.commit()
       const found = await database.sql('select id, foreign_id from events order by id')
       expect(found.slice(-1200)).toEqual(ids.map((id, i) => [id, `e${i}`]))
@@ -126,7 +126,7 @@ describe('insert', () => {
       expect(codeOf(error)).toMatch(/^(EVENT_UNENCODABLE|OPTION_INVALID)$/)
     }
     expect(await database.sql('select * from events')).toEqual([])
-    expect(await events.insert(connection)).toEqual([])
+    expect((await events.insert(connection)).ids).toEqual([])
   })
 
   test('refuses a pool, and a connection without the options, by their names', async () => {
@@ -248,7 +248,7 @@ describe('reading', () => {
     const { database, events } = await table()
     const first = 2n ** 53n + 1n
     await database.sql(`alter table events auto_increment = ${first}`)
-    const ids = await events.insert(await database.connect(), ...numbered(3))
+    const { ids } = await events.insert(await database.connect(), ...numbered(3))
     expect(ids).toEqual([first, first + 1n, first + 2n].map(String))
     const stream = await open(events)
     expect((await stream.take(3)).map(({ id }) => id)).toEqual(ids)
@@ -341,8 +341,8 @@ describe('reading', () => {
     for (let round = 0; round < 60; round++) {
       const waiting = stream.take(1)
       if (round % 3 > 0) await sleep(round % 7) // at different points of the reader's query
-      await events.insert(connection, { type: 1, foreignId: String(round) })
-      events.wake()
+      const { wake } = await events.insert(connection, { type: 1, foreignId: String(round) })
+      wake()
       expect(await within(waiting, 5000, 'being woken')).toMatchObject([{ foreignId: String(round) }])
     }
   })

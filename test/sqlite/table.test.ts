@@ -12,7 +12,7 @@ import {
 import { preparePage } from '../../src/adapters/sqlite/read-page.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import type { Event, NewEvent } from '../../src/core/event.ts'
-import type { TableRow } from '../../src/sql/table-stream.ts'
+import type { TableRow } from '../../src/sql/table-reader.ts'
 import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
 import { errorOf, reader } from '../tools/reader.ts'
 import { newFile } from './new-file.ts'

@@ -24,9 +24,9 @@ export async function mysqlSubjects(server: SubjectServer): Promise<AdapterSubje
         await using connection = await writers.getConnection()
         await connection.beginTransaction()
         try {
-          const ids = await events.insert(connection, ...all)
+          const { ids, wake } = await events.insert(connection, ...all)
           await connection.commit()
-          events.wake()
+          wake()
           return ids
         } catch (error) {
           await connection.rollback().catch(() => connection.destroy())

@@ -4,4 +4,5 @@ export { type JetStreamCursors, type JetStreamCursorsOptions, jetstreamCursors }
 export { type JetStreamSink, type JetStreamSinkOptions, jetstreamSink } from './jetstream-sink.ts'
 export { type JetStreamSourceOptions, jetstreamSource } from './jetstream-source.ts'
 export { type ConnectNats, jetstreamFailFast, type NatsConnection } from './nats-client.ts'
+export { natsNotifier } from './nats-notifier.ts'
 export type { StreamLimit, StreamSettings, StreamSource } from './stream-settings.ts'

@@ -2,7 +2,8 @@ import type { TableDescription } from './describe-table.ts'
 import { type GapProof, GapProofError } from './gap-proof.ts'
 import { lockBarrier } from './lock-barrier.ts'
 import { metadataLockInfo } from './metadata-lock-info.ts'
-import { metadataLocks } from './metadata-locks.ts'
+import { metadataLocks, type ShownLocks } from './metadata-locks.ts'
+import { type NoopFillingOptions, noopFilling } from './noop-filling.ts'
 import type { OwnConnection } from './own-connection.ts'
 import { whyReplicated } from './replication.ts'
 import type { BarrierMode } from './writers-of-now.ts'
@@ -16,19 +17,26 @@ export interface ChosenProof {
 
 /**
  * The ladder: the metadata locks (MySQL), or the plugin that shows them (MariaDB), which no writer notices; then a table
- * lock. Throws `GapProofError`.
+ * lock. With `filling`, missing ids are filled after the proof, or where none can be had, instead of it. Throws
+ * `GapProofError`.
  */
 export async function chooseProof(
   connection: OwnConnection,
   description: TableDescription,
-  barrier: BarrierMode,
+  { barrier, shown }: { readonly barrier: BarrierMode; readonly shown: ShownLocks },
+  filling?: Omit<NoopFillingOptions, 'refuseReplica'>,
 ): Promise<ChosenProof> {
   const grants = grantsFor(description)
-  await refuseReplica(connection, description)
-  const best = await (description.kind === 'mysql' ? metadataLocks : metadataLockInfo)(connection, description)
-  if (typeof best !== 'string') return { proof: best, instead: undefined }
+  const refuse = (): Promise<void> => refuseReplica(connection, description)
+  await refuse()
+  const fill = filling && (await noopFilling(connection, description, { ...filling, refuseReplica: refuse }))
+  const best = await (description.kind === 'mysql'
+    ? metadataLocks(connection, description, shown)
+    : metadataLockInfo(connection, description))
+  if (typeof best !== 'string') return { proof: fill?.(best) ?? best, instead: undefined }
   const other = await lockBarrier(connection, description, barrier)
-  if (typeof other !== 'string') return { proof: other, instead: best }
+  if (typeof other !== 'string') return { proof: fill?.(other) ?? other, instead: best }
+  if (fill !== undefined) return { proof: fill(undefined), instead: `${best}; ${other}` }
   throw new GapProofError(description, [best, other], grants)
 }
 

@@ -4,18 +4,20 @@ import type { Wait } from './wait.ts'
 
 /**
  * How it is proven that a missing id will never appear: by the metadata locks that writers hold, in MySQL's
- * performance_schema or MariaDB's plugin METADATA_LOCK_INFO, or by a table lock that waits for them.
+ * performance_schema or MariaDB's plugin METADATA_LOCK_INFO, or by a table lock that waits for them; or, with
+ * `gaps: 'fill'` where none of these can be had, made sure by a row of ours that takes its place.
  */
-export type GapProofKind = 'metadata-locks' | 'metadata-lock-info' | 'barrier'
+export type GapProofKind = 'metadata-locks' | 'metadata-lock-info' | 'barrier' | 'filling'
 
 /** Proves, through one connection, that missing ids are dead. */
 export interface GapProof {
   readonly kind: GapProofKind
   /**
    * Resolves when every transaction is over that was open at the call and may have been given an id of the table. What it
-   * committed is seen by every query that begins afterwards.
+   * committed is seen by every query that begins afterwards. `after` is the position of a stream, where one asks: no id up
+   * to it matters.
    */
-  settle(wait: Wait): Promise<void>
+  settle(wait: Wait, after?: bigint): Promise<void>
 }
 
 /** No proof can be had: what is missing might still be committed, and would be lost. */

@@ -10,7 +10,7 @@ export async function lockBarrier(
   description: TableDescription,
   mode: BarrierMode,
 ): Promise<GapProof | string> {
-  const writers = await writersOfNow(connection, description, { mode, idle: false })
+  const writers = await writersOfNow(connection, description, { mode, idle: false, lockAfterMs: 0 })
   if (typeof writers === 'string') return writers
   return {
     kind: 'barrier',

@@ -40,7 +40,7 @@ export async function metadataLockInfo(
           // Ages are taken one after the other: they may be apart by as long as the query took.
           const apart = performance.now() - from + ROUNDING_MS
           const older = olderThanOurs(rows, apart)
-          return older && `connection ${older[0]}, which holds ${older[1]} on ${table}`
+          return older && { text: `connection ${older[0]}, which holds ${older[1]} on ${table}`, connection: older[0] }
         },
         { maxPauseMs: MAX_PAUSE_MS },
       )

@@ -3,6 +3,11 @@ import { ReflexError } from '../../core/errors.ts'
 /** Table, column, database or routine access denied; a privilege of the server is needed. */
 const DENIED = [1044, 1142, 1143, 1227, 1370]
 const LOCK_WAIT_TIMEOUT = 1205
+const DEADLOCK = 1213
+/** NULL, out of range, truncated, no date, no text of its character set, too long, no JSON, not what a CHECK allows. */
+const UNFIT = [1048, 1264, 1265, 1292, 1300, 1366, 1406, 3140, 3144, 3819, 4025]
+const DUPLICATE_ENTRY = 1062
+const MISSING_TABLE = 1146
 const CONNECTION = [
   'ECONNREFUSED',
   'ECONNRESET',
@@ -36,7 +41,7 @@ export function explainMysql(error: unknown, name: string): unknown {
     case 1054:
     case 1364:
       return explained('TABLE_LAYOUT', 'the table has other columns: compare it with what createTable() makes')
-    case 1146:
+    case MISSING_TABLE:
       return explained('TABLE_MISSING', 'create it with createTable()')
     case 1290:
     case 1836:
@@ -50,6 +55,26 @@ export function explainMysql(error: unknown, name: string): unknown {
         true,
       )
   }
+}
+
+/** True if a column cannot hold the value that it was given. */
+export function isUnfit(error: unknown): boolean {
+  return UNFIT.includes(errnoOf(error))
+}
+
+/** True if there is no such table. */
+export function isMissingTable(error: unknown): boolean {
+  return errnoOf(error) === MISSING_TABLE
+}
+
+/** True if a row with this key is there already. */
+export function isDuplicate(error: unknown): boolean {
+  return errnoOf(error) === DUPLICATE_ENTRY
+}
+
+/** True if the transaction was rolled back because it and another one waited for each other. */
+export function isDeadlock(error: unknown): boolean {
+  return errnoOf(error) === DEADLOCK
 }
 
 function errnoOf(error: unknown): number {

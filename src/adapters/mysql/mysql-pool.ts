@@ -69,12 +69,15 @@ export function checkPool(pool: MysqlPool): { readonly core: CorePool; readonly 
 
 /** The connection of callbacks under `connection`. Refuses what is not a connection of mysql2 with `mysqlOptions`. */
 export function checkConnection(connection: MysqlConnection): CoreConnection {
+  if (typeof (connection as Partial<MysqlPool> | null | undefined)?.getConnection === 'function') {
+    throw new OptionError(
+      'expected the connection whose transaction the events belong to, but found a pool: each of its queries may run on another connection, and be committed alone. Borrow a connection with pool.getConnection(), begin the transaction on it and hand it in; for events that belong to no other change, call append(…)',
+    )
+  }
   const inner = (connection as { connection?: unknown } | null | undefined)?.connection
   const core = (inner ?? connection) as Partial<CoreConnection> | null | undefined
-  if (typeof core?.query !== 'function' || core.config === undefined || 'connectionConfig' in core.config) {
-    throw new OptionError(
-      'expected a connection of mysql2, but found something else: a pool has no transaction to be in',
-    )
+  if (typeof core?.query !== 'function' || core.config === undefined) {
+    throw new OptionError('expected a connection of mysql2, of promises or of callbacks, but found something else')
   }
   checkConfig('the connection', core.config)
   return core as CoreConnection

@@ -1,13 +1,17 @@
 import type { Clock } from '../../core/clock.ts'
 import { DecodeError } from '../../core/errors.ts'
-import type { TableReader, TableRow } from '../../sql/table-stream.ts'
+import type { TableReader, TableRow } from '../../sql/table-reader.ts'
 import { type ChosenProof, chooseProof, refuseReplica } from './choose-proof.ts'
-import { createDecoder, eventColumns } from './decode-row.ts'
+import { createDecoder, selectedColumns } from './decode-row.ts'
+import { describeHolder } from './describe-holder.ts'
 import { describeTable, type TableDescription } from './describe-table.ts'
+import type { EventColumns } from './event-columns.ts'
+import type { ShownLocks } from './metadata-locks.ts'
 import { explainMysql, isLockTimeout } from './mysql-error.ts'
 import type { CorePool } from './mysql-pool.ts'
 import { type OwnConnection, openConnection } from './own-connection.ts'
-import { type Blocked, createWait } from './wait.ts'
+import { readPurged } from './purge-mark.ts'
+import type { Wait, Waits } from './wait.ts'
 import type { BarrierMode } from './writers-of-now.ts'
 
 /** Where an event table is, and how it is read. */
@@ -15,9 +19,15 @@ export interface EventTable {
   readonly name: string
   readonly pool: CorePool
   readonly table: string
+  /** The names of its columns. */
+  readonly columns: EventColumns
   readonly barrier: BarrierMode
+  /** What its streams have found out about locks. */
+  readonly shown: ShownLocks
+  /** After how many ms missing ids are filled; undefined if they are not. */
+  readonly fillAfterMs: number | undefined
   readonly clock: Clock
-  readonly onBlocked: ((blocked: Blocked) => void) | undefined
+  readonly waits: Waits
 }
 
 /** A view of an event table through a connection of its own. */
@@ -30,7 +40,7 @@ export interface MysqlReader extends TableReader {
 
 /** Opens a reader. Throws `GapProofError` where a late commit could be lost. */
 export async function openReader(at: EventTable, signal: AbortSignal | undefined): Promise<MysqlReader> {
-  const { name, pool, table, barrier, clock, onBlocked } = at
+  const { name, pool, table, columns, fillAfterMs, clock, waits } = at
   const explain = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -39,7 +49,7 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
     }
   }
   const connection = await explain(() => openConnection(name, pool, signal))
-  const wait = (): ReturnType<typeof createWait> => createWait(name, { clock, signal, onBlocked })
+  const wait = (): Wait => waits.start(signal, (holder) => describeHolder(connection, holder))
 
   /** A reading statement waits for a table lock, or for ALTER TABLE. */
   const read = <T>(work: () => Promise<T>): Promise<T> =>
@@ -59,11 +69,12 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
 
   try {
     const { description, chosen } = await explain(async () => {
-      const described = await describeTable(connection, name, table)
-      return { description: described, chosen: await chooseProof(connection, described, barrier) }
+      const described = await describeTable(connection, at)
+      const filling = fillAfterMs === undefined ? undefined : { columns, afterMs: fillAfterMs, clock }
+      return { description: described, chosen: await chooseProof(connection, described, at, filling) }
     })
     const decode = createDecoder(name)
-    const select = `select ${eventColumns(description.columns)} from \`${table}\` where id >= `
+    const select = `select ${selectedColumns(columns, description.present)} from \`${table}\` where \`${columns.id}\` >= `
     const value = (sql: string): Promise<unknown> => read(async () => (await connection.rows(sql))[0]?.[0])
 
     return {
@@ -75,7 +86,7 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
           const rows: TableRow[] = []
           let bytes = 0
           let isWhole = false
-          await connection.forEachRow(`${select}${from} order by id limit ${limit}`, (row) => {
+          await connection.forEachRow(`${select}${from} order by \`${columns.id}\` limit ${limit}`, (row) => {
             if (isWhole) return
             try {
               const event = decode(row)
@@ -85,17 +96,19 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
             } catch (error) {
               if (!(error instanceof DecodeError)) throw error
               rows.push({ id: error.position, error })
-              isWhole = true
+              isWhole = error.position !== String(from)
             }
           })
           return rows
         }),
-      newest: async () => BigInt(((await value(`select max(id) from \`${table}\``)) as string | null) ?? 0),
-      settleWriters: () =>
+      newest: async () =>
+        BigInt(((await value(`select max(\`${columns.id}\`) from \`${table}\``)) as string | null) ?? 0),
+      settleWriters: (after) =>
         explain(async () => {
-          await chosen.proof.settle(wait())
+          await chosen.proof.settle(wait(), after)
           await refuseReplica(connection, description)
         }),
+      purged: () => read(() => readPurged(connection, description.lockKey[1])),
       [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
     }
   } catch (error) {

@@ -10,15 +10,11 @@ export async function whyReplicated(
   connection: OwnConnection,
   { kind, variables }: TableDescription,
 ): Promise<{ readonly why: string; readonly denied?: boolean } | undefined> {
-  const increment = variables.get('auto_increment_increment')
   if (variables.get('wsrep_on') === 'ON' && !['', 'none', undefined].includes(variables.get('wsrep_provider'))) {
     return { why: 'it is a node of a Galera cluster, and rows arrive from the other nodes' }
   }
   if (variables.get('group_replication_group_name')) {
     return { why: 'it is a member of a replication group, and rows arrive from the other members' }
-  }
-  if (increment !== '1') {
-    return { why: `auto_increment_increment is ${increment}: other servers give ids as well` }
   }
   if (variables.get('innodb_read_only') === 'ON') {
     return { why: 'innodb_read_only is ON: it reads what another server writes' }

@@ -11,6 +11,11 @@ export interface WritersOfNowOptions {
   readonly mode: BarrierMode
   /** Wait for transactions that have not written yet as well: they may hold a lock on the table, but no id of it. */
   readonly idle: boolean
+  /**
+   * For how long transactions are listed before the table lock is tried, in ms, where the account may list them: for as
+   * long as it is held, about 0.1 ms, writers wait behind it.
+   */
+  readonly lockAfterMs: number
 }
 
 /** `innodb_trx` is a copy that is renewed only when nobody, other streams included, has read it for 100 ms. */
@@ -18,29 +23,36 @@ const trxPause = (): { minPauseMs: number; maxPauseMs: number } => {
   const pause = 120 + Math.random() * 200
   return { minPauseMs: pause, maxPauseMs: pause }
 }
+/** So many writers do not pass a lock that waits for 1 s. */
+const UNNOTICED = 1_000_000
 /** While transactions are waited for, the lock is tried again with each so many looks. */
 const LOCK_EVERY = 8
 
 /**
  * What waits, without metadata locks, until every transaction is over that has written to the table; or why nothing can.
  *
- * First by a table lock. While writers overlap, `read` does not get it: then, if the account has PROCESS, until every
+ * By a table lock, which `read` does not get while writers overlap. Then, or first, if the account has PROCESS: until every
  * statement of this moment has ended, and after it every transaction that is there by then.
  */
 export async function writersOfNow(
   connection: OwnConnection,
-  { kind, table }: TableDescription,
-  { mode, idle }: WritersOfNowOptions,
+  { kind, table, variables }: TableDescription,
+  { mode, idle, lockAfterMs }: WritersOfNowOptions,
 ): Promise<((wait: Wait) => Promise<void>) | string> {
   const statements = kind === 'mysql' ? MYSQL_STATEMENTS : MARIADB_STATEMENTS
   const mayList = mode === 'read' && (await mayListTransactions(connection, statements))
-  let mayLock = true
+  // After so many writers MySQL lets a lock that waits go before the next ones, which then wait behind it.
+  const writersBefore = Number(variables.get('max_write_lock_count') ?? Number.POSITIVE_INFINITY)
+  const isNoticed = mode === 'read' && kind === 'mysql' && writersBefore < UNNOTICED
+  let mayLock = !isNoticed
   const locked = async (): Promise<boolean> => {
     const outcome = mayLock ? await tryLock(connection, table, mode) : 'denied'
     mayLock = outcome !== 'denied'
     return outcome === 'passed'
   }
   if (!mayList) {
+    if (isNoticed)
+      return `PROCESS is not permitted, and writers would wait behind LOCK TABLES, as max_write_lock_count is ${writersBefore}`
     await locked()
     if (!mayLock) return 'neither LOCK TABLES nor PROCESS is permitted'
   }
@@ -52,27 +64,39 @@ export async function writersOfNow(
         (await locked()) ? undefined : `a transaction that has written to ${table}, which keeps LOCK TABLES waiting`,
       )
     }
-    if (!overlap && (await locked())) return
+    const from = performance.now()
+    if (!overlap && lockAfterMs === 0 && (await locked())) return
     overlap = true
     const running = new Map((await connection.rows(statements)).map(([thread, statement]) => [thread, statement]))
     let passed = false
     let asked = 0
-    const lateLock = async (): Promise<boolean> => (passed ||= ++asked % LOCK_EVERY === 0 && (await locked()))
+    const lateLock = async (): Promise<boolean> => {
+      const isDue = ++asked % LOCK_EVERY === 0
+      passed ||= isDue && performance.now() - from >= lockAfterMs && (await locked())
+      return passed
+    }
     await wait(async () => {
       const now = await connection.rows(statements)
       const left = now.find((row) => isSame(running, row))
       return left === undefined || (await lateLock())
         ? undefined
-        : `a statement of thread ${left[0]}, which may have been given an id`
+        : {
+            text: `a statement of connection ${left[0]}, which may have been given an id`,
+            connection: left[0],
+          }
     })
     if (passed) return
-    const open = new Set((await freshTransactions(connection, idle, wait)).flatMap(identities))
+    const open = new Set((await freshTransactions(connection, idle, lateLock, wait)).flatMap(identities))
+    if (passed || open.size === 0) return
     await wait(async () => {
       const now = await connection.rows(`select ${TRX} from information_schema.innodb_trx`)
       const left = now.find(([id, thread, started]) => open.has(`${id}`) || open.has(`${thread} ${started}`))
       return left === undefined || (await lateLock())
         ? undefined
-        : `the InnoDB transaction ${left[0]} of connection ${left[1]}, which may have been given an id`
+        : {
+            text: `the InnoDB transaction ${left[0]} of connection ${left[1]}, which may have been given an id`,
+            connection: left[1],
+          }
     }, trxPause())
   }
 }
@@ -93,13 +117,15 @@ async function tryLock(
   }
 }
 
-/** The statements that run, but for ours, with what tells each from the next one of its thread, if that is known. */
-const MYSQL_STATEMENTS = `select t.thread_id, max(if(e.end_event_id is null, e.event_id, null))
-  from performance_schema.threads t left join performance_schema.events_statements_current e
-    on e.thread_id = t.thread_id and e.nesting_event_level = 0
-  where t.type = 'FOREGROUND' and t.processlist_id <> connection_id()
-    and t.processlist_command not in ('Sleep', 'Daemon', 'Binlog Dump', 'Binlog Dump GTID')
-  group by t.thread_id`
+/**
+ * The statements that run, but for ours, with what tells each from the next one of its connection, if that is known:
+ * performance_schema may be off, or have no room for a thread.
+ */
+const MYSQL_STATEMENTS = `select p.id, max(if(e.end_event_id is null, e.event_id, null))
+  from information_schema.processlist p left join performance_schema.threads t on t.processlist_id = p.id
+    left join performance_schema.events_statements_current e on e.thread_id = t.thread_id and e.nesting_event_level = 0
+  where p.id <> connection_id() and p.command not in ('Sleep', 'Daemon', 'Binlog Dump', 'Binlog Dump GTID')
+  group by p.id`
 const MARIADB_STATEMENTS = `select id, query_id from information_schema.processlist
   where id <> connection_id() and command not in ('Sleep', 'Daemon', 'Binlog Dump')`
 
@@ -117,7 +143,8 @@ function identities([id, thread, started, modified]: Row): string[] {
 
 async function mayListTransactions(connection: OwnConnection, statements: string): Promise<boolean> {
   try {
-    await connection.rows('select 1 from information_schema.innodb_trx limit 1')
+    // Needs PROCESS as innodb_trx does, which would be an older copy for the next 100 ms.
+    await connection.rows('select 1 from information_schema.innodb_cmp limit 1')
     await connection.rows(statements)
     return true
   } catch (error) {
@@ -126,23 +153,31 @@ async function mayListTransactions(connection: OwnConnection, statements: string
   }
 }
 
-/** The transactions of now. They include one of our own, and what it is doing tells that this is no older copy. */
-async function freshTransactions(connection: OwnConnection, idle: boolean, wait: Wait): Promise<readonly Row[]> {
+/** Counted over all calls: an older copy may hold what this connection asked in an earlier one. */
+let attempts = 0
+
+/** The transactions of now, or none once `over` holds. They include one of our own, and what it is doing tells that this is no older copy. */
+async function freshTransactions(
+  connection: OwnConnection,
+  idle: boolean,
+  over: () => Promise<boolean>,
+  wait: Wait,
+): Promise<readonly Row[]> {
+  // Read only, so that no other stream waits for it.
   await connection.script(
     'set transaction isolation level repeatable read',
-    'start transaction with consistent snapshot',
+    'start transaction with consistent snapshot, read only',
   )
   let found: readonly Row[] = []
-  let attempt = 0
   await wait(async () => {
-    const mark = `reflex-bridge attempt ${++attempt}`
+    const mark = `reflex-bridge attempt ${++attempts}`
     const rows = await connection.rows(
       `select /* ${mark} */ ${TRX}, trx_mysql_thread_id = connection_id(), trx_query,
         trx_is_read_only = 0 and (${idle} or trx_lock_structs > 0 or trx_rows_modified > 0) from information_schema.innodb_trx`,
     )
     const fresh = rows.some(([, , , , own, query]) => Number(own) === 1 && String(query).includes(mark))
     found = rows.filter(([, , , , own, , counts]) => Number(own) !== 1 && Number(counts) === 1)
-    return fresh ? undefined : 'information_schema.innodb_trx, which other sessions read all the time'
+    return fresh || (await over()) ? undefined : 'information_schema.innodb_trx, which other sessions read all the time'
   }, trxPause())
   await connection.rows('commit')
   return found

@@ -1,6 +1,7 @@
 export type { DecodeEntry, RedisEntry } from './codec.ts'
 export { type RedisClient, type RedisClientOptions, redisFailFast } from './redis-client.ts'
 export { type RedisCursorsOptions, redisCursors } from './redis-cursors.ts'
+export { type RedisPublisher, type RedisSubscriber, redisNotifier } from './redis-notifier.ts'
 export { type RedisSinkOptions, redisSink } from './redis-sink.ts'
 export { type RedisStreamOptions, redisStream } from './redis-stream.ts'
 export { type Trimmed, type TrimStreamOptions, trimStream } from './trim-stream.ts'

@@ -1,3 +1,5 @@
+export type { PurgeHolders } from '../../sql/purge-holders.ts'
+export type { PurgeOptions, PurgeProgress, PurgeResult } from '../../sql/purge-table.ts'
 export { openSqlite } from './open-sqlite.ts'
 export { type SqliteCursors, sqliteCursors } from './sqlite-cursors.ts'
 export { type SqliteEvents, type SqliteEventsOptions, sqliteEvents } from './sqlite-events.ts'

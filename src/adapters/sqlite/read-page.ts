@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
 import { DecodeError } from '../../core/errors.ts'
-import type { TableRow } from '../../sql/table-stream.ts'
+import type { TableRow } from '../../sql/table-reader.ts'
 import { toEvent } from './event-table.ts'
 import { prepare } from './prepare.ts'
 
@@ -12,7 +12,7 @@ const FOREIGN_ID = 1
 /** The foreign id as JSON, where it would be cut. */
 const WHOLE = 6
 
-/** Reads the first `limit` rows with `id >= from`, or fewer, but two at least, where the payloads exceed `maxBytes`; up to one that is no event. */
+/** Reads the first `limit` rows with `id >= from`, or fewer, but two at least, where the payloads exceed `maxBytes`; up to one after `from` that is no event. */
 export type ReadPage = (from: bigint, limit: number, maxBytes: number) => TableRow[]
 
 /**
@@ -64,7 +64,7 @@ export function preparePage(
         start = end
       }
     }
-    return decodeRows(name, page)
+    return decodeRows(name, page, from)
   }
   if (alone) return read
   return (from, limit, maxBytes) => {
@@ -77,7 +77,7 @@ export function preparePage(
   }
 }
 
-function decodeRows(name: string, page: readonly SQLOutputValue[][]): TableRow[] {
+function decodeRows(name: string, page: readonly SQLOutputValue[][], from: bigint): TableRow[] {
   const rows: TableRow[] = []
   for (const row of page) {
     try {
@@ -85,7 +85,7 @@ function decodeRows(name: string, page: readonly SQLOutputValue[][]): TableRow[]
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error
       rows.push({ id: error.position, error })
-      break
+      if (error.position !== String(from)) break
     }
   }
   return rows

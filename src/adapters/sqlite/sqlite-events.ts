@@ -4,13 +4,15 @@ import { CursorAheadError } from '../../core/errors.ts'
 import type { NewEvent } from '../../core/event.ts'
 import type { Source } from '../../core/stream.ts'
 import { formatHeaders } from '../../sql/headers-text.ts'
-import { checkTableName, parseTableCursor, type TableStreamOptions, tableStream } from '../../sql/table-stream.ts'
+import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
+import { checkTableName, parseTableCursor, type TableStreamOptions, tableStreams } from '../../sql/table-stream.ts'
 import { createWakeups } from '../../sql/wakeups.ts'
 import { connect, locate } from './connect.ts'
 import { checkEvent, createEventTable, type InsertRow, prepareInsert } from './event-table.ts'
 import { explainSqlite } from './explain-sqlite.ts'
 import { openSqlite } from './open-sqlite.ts'
 import { prepare } from './prepare.ts'
+import { purgeEvents } from './purge.ts'
 import { openReader } from './sqlite-reader.ts'
 import { transaction } from './transaction.ts'
 
@@ -32,7 +34,20 @@ export interface SqliteEvents {
   insert(database: DatabaseSync, ...events: readonly NewEvent[]): string[]
   /** Creates the table if it is missing. */
   createTable(): void
-  /** Wakes the streams of this object that wait at the head: call it after a commit, or they find it within 250 ms. */
+  /**
+   * Deletes rows as far as every consumer has read them, but for the row of each cursor and the newest one, so that no
+   * consumer is ever refused for it, in small transactions. What goes is recorded with it, in the table `event_purges`, and a
+   * stream at an older position is told by it whether it has missed anything. Only as good as the stores are complete: who has
+   * not saved a cursor yet holds nothing back, unless it is named in `consumers`.
+   *
+   * Throws before anything is deleted: `OPTION_INVALID` if a consumer is unknown, or if a cursors table in this database has
+   * one that no store lists; `CURSOR_INVALID`, `CURSOR_AHEAD` or `CURSOR_TRIMMED` if a cursor is not of this table.
+   */
+  purge(options: PurgeOptions): Promise<PurgeResult>
+  /**
+   * Wakes the streams that wait at the head, those of this object and, by the notifier, of other processes: call it after a
+   * commit, or they find it within 250 ms.
+   */
   wake(): void
 }
 
@@ -60,7 +75,7 @@ export function sqliteEvents(
 ): SqliteEvents {
   checkTableName(table)
   const { clock = systemClock } = options
-  const wakeups = createWakeups()
+  const wakeups = createWakeups(options)
   const place = locate(name, database)
   const at = { name, place, table }
   const inserts = new WeakMap<DatabaseSync, InsertRow>()
@@ -72,8 +87,7 @@ export function sqliteEvents(
 
   const source: Source = {
     name,
-    stream: (after, streamOptions) =>
-      tableStream(name, (signal) => openReader(at, { clock, signal }), wakeups, after, streamOptions, options),
+    stream: tableStreams(name, (signal) => openReader(at, { clock, signal }), wakeups, options),
     head: async ({ signal } = {}) => String(await newest(signal)),
     backlog: async (after, { signal } = {}) => {
       const position = parseTableCursor(name, after)
@@ -125,6 +139,7 @@ export function sqliteEvents(
         throw explainSqlite(error, name)
       }
     },
+    purge: (purgeOptions) => purgeEvents({ ...at, clock }, purgeOptions),
     createTable: () => {
       const own = typeof database === 'string' ? openSqlite(database) : undefined
       try {

@@ -1,9 +1,10 @@
 import type { SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Clock } from '../../core/clock.ts'
-import type { TableReader, TableRow } from '../../sql/table-stream.ts'
+import type { TableReader, TableRow } from '../../sql/table-reader.ts'
 import { connect, type Place } from './connect.ts'
 import { checkEventTable } from './event-table.ts'
 import { prepare } from './prepare.ts'
+import { readPurged } from './purge-mark.ts'
 import { preparePage } from './read-page.ts'
 
 /** Where an event table is. */
@@ -48,6 +49,7 @@ export async function openReader(
       newest: () => use(() => BigInt((one(newest) as string | null) ?? 0), options),
       // SQLite has one writer at a time, and a rollback takes back the ids with the rows: ids appear in their order.
       settleWriters: async () => {},
+      purged: () => use(() => readPurged(database, table), options),
       [Symbol.asyncDispose]: async () => connection[Symbol.dispose](),
     }
   } catch (error) {

@@ -10,7 +10,7 @@ import type { Reporter } from './reporter.ts'
 /** A route whose position has moved gets a line so often. */
 const PROGRESS_EVERY_MS = 10_000
 
-/** Log lines in JSON on stdout, one for each thing that happens, and the progress every 10 s. */
+/** Log lines in JSON on stdout, one for each thing that happens, and the progress every 10 s, also of a route that is blocked. */
 export function jsonReporter({ level }: { readonly level: LogLevel }): Reporter {
   const stack = level === 'debug' || level === 'trace'
   const logger = pino(
@@ -38,7 +38,7 @@ export function jsonReporter({ level }: { readonly level: LogLevel }): Reporter 
         const status = await route.status()
         const moved = status.handled - (shown.get(route.name) ?? 0)
         shown.set(route.name, status.handled)
-        if (moved > 0)
+        if (moved > 0 || (status.blocked?.blockedMs ?? 0) >= PROGRESS_EVERY_MS)
           log('info', 'progress', {
             route: route.name,
             ...fieldsOf(status),
@@ -62,12 +62,20 @@ export function jsonReporter({ level }: { readonly level: LogLevel }): Reporter 
 }
 
 /** A status as fields of a line. */
-function fieldsOf({ position, handled, backlog, oldestUnreadAt, restarts }: RouteStatus): Record<string, unknown> {
+function fieldsOf({
+  position,
+  handled,
+  backlog,
+  blocked,
+  oldestUnreadAt,
+  restarts,
+}: RouteStatus): Record<string, unknown> {
   return {
     position,
     forwarded: handled,
     ...(backlog === undefined ? {} : { backlog: String(backlog.count), backlogUnit: backlog.unit }),
     ...(oldestUnreadAt === undefined ? {} : { oldestUnreadAt: new Date(oldestUnreadAt).toISOString() }),
+    ...(blocked === undefined ? {} : { blocked }),
     restarts,
   }
 }

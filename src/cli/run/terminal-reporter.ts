@@ -16,9 +16,11 @@ export interface Terminal {
 
 /** The status lines are drawn so often. */
 const DRAW_EVERY_MS = 500
+/** Of a source that writers hold up for less than this, nothing is said: it is that many times a second. */
+const BLOCKED_MS = 1000
 const ERASE_BELOW = '\x1b[J'
 
-/** Log lines for people, and below them one live line per route: state, position, events per second, backlog, last error. */
+/** Log lines for people, and below them one live line per route: state, position, events per second, backlog, what blocks it, last error. */
 export function terminalReporter(terminal: Terminal, { level }: { readonly level: LogLevel }): Reporter {
   const stack = level === 'debug' || level === 'trace'
   const done = new AbortController()
@@ -71,22 +73,25 @@ export function terminalReporter(terminal: Terminal, { level }: { readonly level
 
 /** A route's state in one line. */
 export function statusLine(status: RouteStatus, perSecond: number): string {
-  const { state, position, backlog, oldestUnreadAt, lastError, handled } = status
+  const { state, position, backlog, blocked, oldestUnreadAt, lastError, handled } = status
   const parts = [
     state.padEnd(8),
     position === undefined ? '' : `at ${position === '' ? 'the start' : position}`,
     `${handled.toLocaleString('en')} events`,
     `${Math.round(perSecond).toLocaleString('en')}/s`,
     backlog === undefined ? '' : `backlog ${backlog.count.toLocaleString('en')} ${backlog.unit}`,
-    oldestUnreadAt === undefined ? '' : `oldest ${age(oldestUnreadAt)}`,
+    oldestUnreadAt === undefined ? '' : `oldest ${duration(Date.now() - oldestUnreadAt)}`,
+    blocked === undefined || blocked.blockedMs < BLOCKED_MS
+      ? ''
+      : `blocked ${duration(blocked.blockedMs)} by ${blocked.holder}`,
     lastError === undefined ? '' : `last error: ${describeError(lastError)}`,
   ]
   return printable(parts.filter(Boolean).join('  '))
 }
 
-/** How long ago that was, in the largest unit that tells it. */
-function age(timestamp: number): string {
-  const seconds = Math.max(0, Date.now() - timestamp) / 1000
+/** So many ms, in the largest unit that tells it. */
+function duration(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000
   if (seconds < 120) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 }

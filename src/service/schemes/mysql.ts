@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
+import { type EventColumns, eventColumns } from '../../adapters/mysql/event-columns.ts'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../adapters/mysql/index.ts'
+import { messageOf } from '../../core/errors.ts'
 import { text } from '../check-keys.ts'
 import { importClient } from '../import-client.ts'
 import { readAuthority } from '../read-authority.ts'
@@ -18,6 +20,16 @@ const login = {
   ca: text.optional(),
 }
 
+/** The names of the columns of an event table, where they are others than those of luno/reflex. */
+const columns = z.record(z.string(), z.string()).transform((given, context): Partial<EventColumns> => {
+  try {
+    return eventColumns(given)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) })
+    return z.NEVER
+  }
+})
+
 /** Event tables and checkpoints in MySQL and MariaDB. */
 export const mysql: Scheme = {
   protocols: ['mysql:'],
@@ -31,24 +43,30 @@ export const mysql: Scheme = {
       {
         table: tableName.default('events'),
         name: text.optional(),
+        columns: columns.optional(),
         barrier: z.enum(['read', 'write']).optional(),
+        gapTimeoutMs: z.number().positive().optional(),
         ...login,
       },
-      async (location, { table, name, barrier, ...login }, { note }) => {
+      async (location, { table, name, columns, barrier, gapTimeoutMs, ...login }, { note }) => {
         const pool = await connect(location, login)
         const events = mysqlEvents(pool, {
           table,
           ...(name === undefined ? {} : { name }),
+          ...(columns === undefined ? {} : { columns }),
           ...(barrier === undefined ? {} : { barrier }),
-          onBlocked: ({ holder, blockedMs }) =>
-            note?.(`${Math.round(blockedMs / 1000)} s behind an open transaction: ${holder}`),
+          ...(gapTimeoutMs === undefined ? {} : { gapTimeoutMs }),
+          onBlocked: ({ holder, blockedMs }) => note?.(`${Math.round(blockedMs / 1000)} s behind ${holder}`),
         })
         return {
           part: events.source,
           createTables: () => events.createTable(),
           check: async () => {
-            const { reason, grants } = await events.check()
-            return [...(reason === undefined ? [] : [reason]), ...grants.map((grant) => `grant with: ${grant}`)]
+            const { problems } = await events.check()
+            return problems.flatMap(({ found, why, statements }) => [
+              `${found}: ${why}`,
+              ...statements.map((statement) => `mend with: ${statement}`),
+            ])
           },
           [Symbol.asyncDispose]: () => end(pool),
         }

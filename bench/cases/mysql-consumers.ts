@@ -1,0 +1,184 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { createPool, type Pool, type PoolConnection } from 'mysql2/promise'
+import { type EventStream, eventsOf, type Notifier } from 'reflex-bridge'
+import { type MysqlEvents, type MysqlEventsOptions, mysqlEvents, mysqlOptions } from 'reflex-bridge/mysql'
+import { redisNotifier } from 'reflex-bridge/redis'
+import { startServer } from 'reflex-bridge/testing'
+import { against, compare, quantile, type Result } from '../measure.ts'
+
+const CONSUMERS = 20
+const EVENTS_A_SECOND = 1000
+const WRITERS = 4
+/** The proof is queried where an id is missing, so these cost the server something. */
+const ROLLED_BACK = 0.2
+
+/** What consumers of one event table cost: queries, the time from a commit to the handler, and what writers notice of them. */
+export async function mysqlConsumerCases(url: string, { full }: { readonly full: boolean }): Promise<Result[]> {
+  const pool = createPool({ ...mysqlOptions, uri: new URL('/bench', url).href, connectionLimit: WRITERS + 1 })
+  try {
+    const seconds = full ? 20 : 5
+    return [...(await queries(pool, seconds)), ...(await latencies(pool, seconds)), await throughput(pool, full)]
+  } finally {
+    await pool.end()
+  }
+}
+
+/** Each call makes an empty table, and what reads and writes it. */
+let tables = 0
+async function newTable(
+  pool: Pool,
+  options: MysqlEventsOptions = {},
+): Promise<MysqlEvents & { readonly table: string }> {
+  const table = `consumers_${++tables}`
+  const events = mysqlEvents(pool, { table, ...options })
+  await events.createTable()
+  return { ...events, table }
+}
+
+/** Hands every event to `handle` until it is disposed of. */
+async function follow(events: MysqlEvents, handle: (id: string) => void): Promise<AsyncDisposable> {
+  const stream: EventStream = await events.source.stream('', {})
+  const reading = (async () => {
+    for await (const { id } of eventsOf(stream)) handle(id)
+  })()
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await stream[Symbol.asyncDispose]()
+      await reading
+    },
+  }
+}
+
+/** Commits `perSecond` transactions in all, of one event each, from several connections. `onCommit` has when the commit was sent. */
+async function write(
+  pool: Pool,
+  events: MysqlEvents,
+  { perSecond, seconds, onCommit }: { perSecond: number; seconds: number; onCommit?: (id: string, at: number) => void },
+): Promise<number> {
+  let committed = 0
+  const from = performance.now()
+  const writer = async (): Promise<void> => {
+    const connection = await pool.getConnection()
+    for (let due = from; due < from + seconds * 1000; due += (WRITERS * 1000) / perSecond) {
+      await sleep(due - performance.now())
+      if (performance.now() > from + seconds * 1000) break
+      if (await transact(connection, events, onCommit)) committed++
+    }
+    connection.release()
+  }
+  await Promise.all(Array.from({ length: WRITERS }, writer))
+  return committed
+}
+
+async function transact(
+  connection: PoolConnection,
+  events: MysqlEvents,
+  onCommit?: (id: string, at: number) => void,
+): Promise<boolean> {
+  await connection.beginTransaction()
+  const { ids, wake } = await events.insert(connection, { type: 1, foreignId: 'a', metadata: Buffer.alloc(200, 'x') })
+  if (Math.random() < ROLLED_BACK) {
+    await connection.rollback()
+    return false
+  }
+  onCommit?.(ids[0] as string, performance.now())
+  await connection.commit()
+  wake()
+  return true
+}
+
+/** Selects a second, at rest and under load, of one consumer and of twenty. */
+async function queries(pool: Pool, seconds: number): Promise<Result[]> {
+  const selects = async (): Promise<number> => {
+    const [rows] = await pool.query("show global status like 'Com_select'")
+    return Number((rows as { Value: string }[])[0]?.Value)
+  }
+  const measure = async (consumers: number): Promise<{ atRest: number; underLoad: number }> => {
+    const events = await newTable(pool)
+    await using following = new AsyncDisposableStack()
+    for (let left = consumers; left > 0; left--) following.use(await follow(events, () => {}))
+    await write(pool, events, { perSecond: 100, seconds: 1 })
+    const perSecond = async (work: () => Promise<unknown>): Promise<number> => {
+      const [before, from] = [await selects(), performance.now()]
+      await work()
+      return (((await selects()) - before) * 1000) / (performance.now() - from)
+    }
+    await sleep(1000)
+    const atRest = await perSecond(() => sleep(seconds * 1000))
+    const underLoad = await perSecond(() => write(pool, events, { perSecond: EVENTS_A_SECOND, seconds }))
+    return { atRest, underLoad }
+  }
+  const [one, twenty] = [await measure(1), await measure(CONSUMERS)]
+  const rest = { referenceName: 'one consumer', unit: 'selects/s' }
+  const load = `${EVENTS_A_SECOND.toLocaleString('en')} events/s`
+  return [
+    against({ case: `MySQL, ${CONSUMERS} consumers, at rest`, ours: twenty.atRest, reference: one.atRest, ...rest }),
+    against({
+      case: `MySQL, ${CONSUMERS} consumers, ${load}`,
+      ours: twenty.underLoad,
+      reference: one.underLoad,
+      ...rest,
+    }),
+  ]
+}
+
+/** From when the commit is sent to the handler, in ms: in the process that commits, and in another one with and without a notifier. */
+async function latencies(pool: Pool, seconds: number): Promise<Result[]> {
+  await using server = await startServer('redis')
+  const redis = new Redis(server.url, { lazyConnect: true })
+  const notifier: Notifier = redisNotifier(redis, 'bench')
+  const ways = [
+    { way: 'in process', limit: 2, here: {}, there: undefined },
+    { way: 'by a notifier', limit: 10, here: { notifier }, there: { notifier } },
+    { way: 'by polling', limit: 255, here: {}, there: {} },
+  ]
+  const results: Result[] = []
+  for (const { way, limit, here, there } of ways) {
+    const writing = await newTable(pool, here)
+    const reading = there === undefined ? writing : mysqlEvents(pool, { table: writing.table, ...there })
+    const sent = new Map<string, number>()
+    const times: number[] = []
+    await using _ = await follow(reading, (id) => {
+      times.push(performance.now() - (sent.get(id) ?? Number.NaN))
+    })
+    await write(pool, writing, { perSecond: EVENTS_A_SECOND, seconds: 1 })
+    sent.clear()
+    await sleep(500)
+    times.length = 0
+    const onCommit = (id: string, at: number): void => void sent.set(id, at)
+    const count = await write(pool, writing, { perSecond: EVENTS_A_SECOND, seconds, onCommit })
+    for (let left = 100; left > 0 && times.length < count; left--) await sleep(50)
+    if (times.length !== count) throw new Error(`${way}: ${times.length} of ${count} events came`)
+    console.error(`${way}: ${Math.round(count / seconds)} events/s committed`)
+    for (const [label, share] of [
+      ['p50', 0.5],
+      ['p99', 0.99],
+    ] as const) {
+      const limits = { reference: limit, referenceName: `at most ${limit} ms at p50`, unit: 'ms' }
+      results.push(
+        against({ case: `MySQL commit → handler ${way}, ${label}`, ours: quantile(times, share), ...limits }),
+      )
+    }
+  }
+  redis.disconnect()
+  return results
+}
+
+/** Commits a second of writers that do all they can, a fifth of them rolled back, with three readers attached and with none. */
+async function throughput(pool: Pool, full: boolean): Promise<Result> {
+  const seconds = full ? 5 : 2
+  const measure = async (readers: number): Promise<number> => {
+    const events = await newTable(pool)
+    await using following = new AsyncDisposableStack()
+    for (let left = readers; left > 0; left--) following.use(await follow(events, () => {}))
+    return (await write(pool, events, { perSecond: Number.POSITIVE_INFINITY, seconds })) / seconds
+  }
+  return compare({
+    case: `MySQL, ${WRITERS} writers, 3 readers attached`,
+    referenceName: 'no reader',
+    unit: 'commits/s',
+    ours: () => measure(3),
+    reference: () => measure(0),
+  })
+}
