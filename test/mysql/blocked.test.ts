@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import {
   GapBlockedError,
   type MysqlEvents,
@@ -7,10 +7,18 @@ import {
 } from '../../src/adapters/mysql/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import { statusObserver } from '../../src/core/observer.ts'
+import { type Server, startServer } from '../../src/testing/servers/index.ts'
 import { errorOf, eventually, type Reader, reader } from '../tools/reader.ts'
 import { type Database, testDatabase } from './database.ts'
 
 const INSERT = "insert into events (foreign_id, timestamp, type) values ('x', utc_timestamp(6), 1)"
+
+// `information_schema.innodb_trx` is renewed only while nobody on the server reads it.
+let server: Server
+beforeAll(async () => {
+  server = await startServer('mysql', { from: ['docker', 'native'] })
+})
+afterAll(() => server[Symbol.asyncDispose]())
 
 /** A table whose id 1 is held by an open transaction, and whose id 2 is committed. */
 async function withOpenTransaction(database: Database, events: MysqlEvents) {
@@ -29,7 +37,7 @@ async function open({ source }: MysqlEvents, after = ''): Promise<Reader> {
 }
 
 test('a source that waits for a transaction says so, and whose it is; at the head it does not', async () => {
-  const database = await testDatabase()
+  const database = await testDatabase(server)
   const events = mysqlEvents(database.pool)
   const { source } = events
   const before = Date.now()
@@ -59,7 +67,7 @@ test('a source that waits for a transaction says so, and whose it is; at the hea
 })
 
 test('who is in the way is told as far as the account may know', async () => {
-  const database = await testDatabase()
+  const database = await testDatabase(server)
   const { user, quoted } = await database.account()
   await database.sql(`grant select, lock tables on ${database.name}.* to ${quoted}`)
   await database.sql(`grant ${database.mariadb ? 'slave monitor' : 'replication client'} on *.* to ${quoted}`)
@@ -75,7 +83,7 @@ test('who is in the way is told as far as the account may know', async () => {
 })
 
 test('gapTimeoutMs: a stream that waits for longer ends with GAP_BLOCKED, and goes on where it was when it is started again', async () => {
-  const database = await testDatabase()
+  const database = await testDatabase(server)
   const events = mysqlEvents(database.pool, { gapTimeoutMs: 3000 }) // statements that run by the way are over by then
   const holder = await withOpenTransaction(database, events)
   const started = performance.now()
@@ -93,7 +101,7 @@ test('gapTimeoutMs: a stream that waits for longer ends with GAP_BLOCKED, and go
 })
 
 test('gapTimeoutMs that is not above 0 is refused', async () => {
-  const { pool } = await testDatabase()
+  const { pool } = await testDatabase(server)
   for (const gapTimeoutMs of [0, -1, Number.NaN]) {
     const options: MysqlEventsOptions = { gapTimeoutMs }
     expect(() => mysqlEvents(pool, options)).toThrow('gapTimeoutMs must be more than 0 ms')

@@ -232,7 +232,7 @@ test('any event comes back as it was, whatever the names of the columns and the 
       foreignId: text,
       timestamp: fc
         .tuple(fc.integer({ min: 0, max: 4e12 }), fc.integer({ min: 0, max: 999 }))
-        .map(([ms, micros]) => ms + micros / 1000),
+        .map(([ms, micros]) => (ms * 1000 + micros) / 1000),
       metadata: fc.option(fc.uint8Array({ maxLength: 300 }).map((each) => Buffer.from(each))),
       headers: fc.dictionary(text, fc.oneof(text, fc.array(text))),
     })

@@ -44,11 +44,15 @@ test('an ordinary account is refused with the statements that help, and they do'
     expect((error as Error).message).toContain(`${grant};`)
     await database.sql(grant)
   }
-  const later = mysqlEvents(database.poolOf({ user: account.split("'")[1] as string }))
+  const told: unknown[] = []
+  const later = mysqlEvents(database.poolOf({ user: account.split("'")[1] as string }), {
+    onProof: (chosen) => told.push(chosen),
+  })
   expect(await later.check()).toEqual({ proof: best, reason: undefined, grants: [], problems: [] })
   await later.insert(await database.connect(), { type: 1, foreignId: 'a' })
   await using stream = reader(await later.source.stream('', { toHead: true }))
   expect(await stream.rest()).toHaveLength(1)
+  expect(told).toEqual([{ proof: best, reason: undefined }])
   if (older) await database.sql("uninstall soname 'metadata_lock_info'")
 })
 

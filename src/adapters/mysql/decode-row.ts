@@ -24,7 +24,9 @@ export function createDecoder(name: string): (row: Row) => Event {
       minute = text.slice(0, 17)
       minuteMs = Date.parse(`${text.slice(0, 10)}T${text.slice(11, 16)}Z`)
     }
-    return minuteMs + Math.round(Number(text.slice(17)) * 1e6) / 1000
+    const micros = Math.round(Number(text.slice(17)) * 1e6)
+    const all = minuteMs * 1000 + micros
+    return Number.isSafeInteger(all) ? all / 1000 : minuteMs + micros / 1000 // a sum of roundings is not the nearest number
   }
   return (row) => {
     // By index: this runs once per row, and taking an array apart by its iterator costs more than all the rest.

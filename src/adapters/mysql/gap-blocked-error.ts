@@ -9,7 +9,10 @@ export class GapBlockedError extends ReflexError {
 
   constructor(log: string, blocked: Blocked, gapTimeoutMs: number) {
     const { connectionId } = blocked
-    const end = connectionId === undefined ? 'end its transaction' : `end its transaction (KILL ${connectionId})`
+    const end =
+      connectionId === undefined
+        ? 'end its transaction'
+        : `look what that connection does, and end its transaction (KILL ${connectionId})`
     super(
       'GAP_BLOCKED',
       `${log}: for ${Math.round(blocked.blockedMs)} ms (gapTimeoutMs is ${gapTimeoutMs}) reading could not go on behind ${blocked.holder}. ` +

@@ -6,6 +6,7 @@ import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
 import { checkTableName, parseTableCursor, type TableStreamOptions, tableStreams } from '../../sql/table-stream.ts'
 import { createWakeups } from '../../sql/wakeups.ts'
 import { checkEvents, type MysqlCheck } from './check-events.ts'
+import type { ChosenProof } from './choose-proof.ts'
 import { createEventTable } from './create-event-table.ts'
 import { type EventColumns, eventColumns } from './event-columns.ts'
 import { formatDatetime, insertEvents } from './insert-events.ts'
@@ -40,6 +41,8 @@ export interface MysqlEventsOptions extends TableStreamOptions {
   readonly gaps?: 'pass' | 'fill'
   /** How long an id must have been missing before it is filled without a proof. In ms, default 10,000. */
   readonly fillAfterMs?: number
+  /** Is told how late commits are told from rollbacks, and why not in the best way: with the first stream, and when it changes. Must not throw. */
+  readonly onProof?: (chosen: Pick<MysqlCheck, 'proof' | 'reason'>) => void
   /** Is told after 1 s, 2 s, 4 s and so on while a stream cannot go on because of a transaction or a lock. Must not throw. */
   readonly onBlocked?: (blocked: Blocked) => void
   /**
@@ -124,7 +127,15 @@ const SEARCHED = 20_000
  */
 export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): MysqlEvents {
   const { core, database } = checkPool(pool)
-  const { table = 'events', clock = systemClock, barrier = 'read', gaps = 'pass', onBlocked, gapTimeoutMs } = options
+  const {
+    table = 'events',
+    clock = systemClock,
+    barrier = 'read',
+    gaps = 'pass',
+    onProof,
+    onBlocked,
+    gapTimeoutMs,
+  } = options
   checkTableName(table)
   if (barrier !== 'read' && barrier !== 'write') {
     throw new OptionError(`barrier must be 'read' or 'write', but is ${JSON.stringify(barrier)}`)
@@ -143,7 +154,16 @@ export function mysqlEvents(pool: MysqlPool, options: MysqlEventsOptions = {}): 
   const columns = eventColumns(options.columns)
   const [id, timestampColumn] = [`\`${columns.id}\``, `\`${columns.timestamp}\``]
   const insert = insertEvents(name, into, columns)
-  const at: EventTable = { name, pool: core, table, columns, barrier, shown: new Map(), fillAfterMs, clock, waits }
+  let told: string | undefined
+  const onChosen = ({ proof: { kind }, instead }: ChosenProof): void => {
+    if (told === `${kind} ${instead}`) return
+    told = `${kind} ${instead}`
+    onProof?.({ proof: kind, reason: instead })
+  }
+  const at: EventTable = {
+    ...{ name, pool: core, table, columns, barrier, shown: new Map() },
+    ...{ fillAfterMs, clock, waits, onChosen },
+  }
 
   const source: Source = {
     name,

@@ -28,6 +28,8 @@ export interface EventTable {
   readonly fillAfterMs: number | undefined
   readonly clock: Clock
   readonly waits: Waits
+  /** Is told the proof of each reader that is opened. */
+  readonly onChosen: (chosen: ChosenProof) => void
 }
 
 /** A view of an event table through a connection of its own. */
@@ -73,6 +75,7 @@ export async function openReader(at: EventTable, signal: AbortSignal | undefined
       const filling = fillAfterMs === undefined ? undefined : { columns, afterMs: fillAfterMs, clock }
       return { description: described, chosen: await chooseProof(connection, described, at, filling) }
     })
+    at.onChosen(chosen)
     const decode = createDecoder(name)
     const select = `select ${selectedColumns(columns, description.present)} from \`${table}\` where \`${columns.id}\` >= `
     const value = (sql: string): Promise<unknown> => read(async () => (await connection.rows(sql))[0]?.[0])

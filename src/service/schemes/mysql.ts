@@ -56,6 +56,10 @@ export const mysql: Scheme = {
           ...(columns === undefined ? {} : { columns }),
           ...(barrier === undefined ? {} : { barrier }),
           ...(gapTimeoutMs === undefined ? {} : { gapTimeoutMs }),
+          onProof: ({ proof, reason }) => {
+            if (reason !== undefined)
+              note?.(`late commits are found by ${proof}, since ${reason}; --check says what mends it`)
+          },
           onBlocked: ({ holder, blockedMs }) => note?.(`${Math.round(blockedMs / 1000)} s behind ${holder}`),
         })
         return {
