@@ -1,6 +1,7 @@
 import type { CursorStore } from '../core/cursor.ts'
 import { OptionError } from '../core/errors.ts'
 import type { Cursor } from '../core/event.ts'
+import { readUpTo } from '../core/read-up-to.ts'
 import { parseTableCursor } from './table-stream.ts'
 
 /** Who holds rows of an event table back from a purge. */
@@ -42,7 +43,7 @@ export async function listHolders(
     )
   }
   const [least, ...others] = [...stored.filter(([each]) => !except.includes(each)), ...Object.entries(positions)]
-    .map(([each, cursor]) => ({ name: each, cursor, id: parseTableCursor(cursorOf(name, each), positionOf(cursor)) }))
+    .map(([each, cursor]) => ({ name: each, cursor, id: parseTableCursor(cursorOf(name, each), readUpTo(cursor)) }))
     .toSorted((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0))
   if (least !== undefined) return [least, ...others]
   throw new OptionError(
@@ -82,15 +83,4 @@ export function unlistedConsumer(
 /** Names a consumer's cursor in errors. */
 export function cursorOf(name: string, consumer: string): string {
   return `${name}, as the cursor of ${JSON.stringify(consumer)}`
-}
-
-/** A cursor as a consumer has it; of a checkpoint as a bridge keeps it, `{"cursor":"…","mark":"…"}`, what its source is read from. */
-function positionOf(stored: Cursor): Cursor {
-  if (!stored.startsWith('{')) return stored
-  try {
-    const { cursor } = JSON.parse(stored) as { readonly cursor?: unknown }
-    return typeof cursor === 'string' ? cursor : stored
-  } catch {
-    return stored
-  }
 }

@@ -54,7 +54,7 @@ export function tableStreams(
     batchBytes = 8 * 1024 * 1024,
     pollMs = { min: 5, max: 250 },
     clock = systemClock,
-    isNoop = () => false,
+    isNoop,
   }: TableStreamOptions & TableKind,
 ): StreamFunc {
   const bounds = { maxEvents: WINDOW_BATCHES * batchSize, maxBytes: WINDOW_BATCHES * batchBytes }
@@ -144,7 +144,7 @@ export function tableStreams(
 
     const batch = (passed: readonly Event[]): Batch => {
       position = BigInt((passed.at(-1) as Event).id)
-      const real = passed.some(isNoop) ? passed.filter((event) => !isNoop(event)) : passed
+      const real = isNoop !== undefined && passed.some(isNoop) ? passed.filter((event) => !isNoop(event)) : passed
       const events = types === undefined ? real : real.filter(({ type }) => types.includes(type))
       return { events, cursor: String(position) }
     }

@@ -143,6 +143,12 @@ const mutations: readonly Mutation[] = [
     to: '{ proveOffset(log, position, bounds); continue }',
     foundBy: 'lossy',
   },
+  {
+    what: 'two replies are on their way at once',
+    from: 'ahead = fetch(newest.lastOffset + 1n, newest.leaderEpoch)',
+    to: '{ ahead = fetch(newest.lastOffset + 1n, newest.leaderEpoch); void fetch(newest.lastOffset + 2n, -1) }',
+    foundBy: 'splits',
+  },
 ]
 
 test.each(mutations)('the properties find it if $what', async ({ from, to, foundBy }) => {

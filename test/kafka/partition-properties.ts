@@ -70,6 +70,7 @@ export async function readPartition(
   let lostUnseen = false
   let seen = 0n // up to there, the log had a say in what was read
   let answers = 0
+  let tooFar: Error | undefined // thrown where it is seen: nobody may await that fetch
   const committed = new Set<number>() // by their serials, what was so when it was read
   const outcome = (end: Outcome['end']): Outcome => ({
     ...{ events, cursors, cursor, end, opened, asked, began, lostBefore, lostUnseen },
@@ -79,7 +80,7 @@ export async function readPartition(
     bounds: () => partition.bounds(),
     fetch: async (o) => {
       if (asked > (cursors.length === 0 ? began : BigInt(cursors.at(-1) as Cursor) + 1n))
-        throw new Error(`it asks for ${o.offset}, but what came before ${asked} is not handled yet`)
+        tooFar ??= new Error(`it asks for ${o.offset}, but what came before ${asked} is not handled yet`)
       asked = o.offset
       if (readTo === undefined) began = asked
       if (answers++ > MANY) throw new Error('it asks again and again')
@@ -115,6 +116,7 @@ export async function readPartition(
     })
     for await (const batch of batches) {
       answers = 0
+      if (tooFar !== undefined) throw tooFar
       checkBatch(partition, batch, { after: cursors.at(-1) ?? after, reading, committed })
       const taken = batch.events.slice(0, upTo - events.length)
       events.push(...taken)

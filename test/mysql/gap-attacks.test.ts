@@ -6,6 +6,7 @@ import { codeOf } from '../../src/core/errors.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
 import { errorOf, eventually, type Reader, reader } from '../tools/reader.ts'
 import { type Database, hastyClock, newDatabase } from './database.ts'
+import { proofServers } from './proof-servers.ts'
 
 const older = process.env['REFLEX_BRIDGE_SERVERS'] === 'older'
 const ROW = "('x', utc_timestamp(6), 1)"
@@ -22,18 +23,7 @@ interface Scene extends AsyncDisposable {
   blocked(): Promise<void>
 }
 
-let own: Server
-let plain: Server
-beforeAll(async () => {
-  plain = await startServer('mysql', { from: ['docker', 'native'], args: older ? [] : ['--local-infile=1'] })
-  own = older
-    ? await startServer('mysql', { from: ['docker', 'native'], args: ['--plugin-load-add=metadata_lock_info'] })
-    : plain
-})
-afterAll(async () => {
-  await own[Symbol.asyncDispose]()
-  await plain[Symbol.asyncDispose]()
-})
+const servers = proofServers({ args: ['--local-infile=1'] })
 
 async function scene(
   server: Server,
@@ -255,9 +245,9 @@ const attacks: Record<string, Attack> = {
 }
 
 const proofs = {
-  [older ? 'metadata-lock-info' : 'metadata-locks']: (setup?: readonly string[]) => scene(own, 'root', setup),
-  barrier: (setup?: readonly string[]) => scene(plain, 'barrier', setup),
-  transactions: (setup?: readonly string[]) => scene(plain, 'process', setup),
+  [older ? 'metadata-lock-info' : 'metadata-locks']: (setup?: readonly string[]) => scene(servers.own, 'root', setup),
+  barrier: (setup?: readonly string[]) => scene(servers.plain, 'barrier', setup),
+  transactions: (setup?: readonly string[]) => scene(servers.plain, 'process', setup),
 }
 
 describe.each(Object.entries(proofs))('late ids, by %s', (kind, make) => {
@@ -454,7 +444,7 @@ describe.runIf(older)('what MariaDB does not show is not taken for an end', () =
 })
 
 plainTest.runIf(!older)('grants of single tables of performance_schema are enough', async () => {
-  await using database = await newDatabase(plain)
+  await using database = await newDatabase(servers.plain)
   const { user, quoted } = await database.account()
   await database.sql(`grant select, lock tables on ${database.name}.* to ${quoted}`)
   await database.sql(`grant process on *.* to ${quoted}`)
@@ -481,7 +471,7 @@ plainTest.runIf(!older)('grants of single tables of performance_schema are enoug
 })
 
 plainTest('a list of transactions that others read all the time is not taken for one of now', async () => {
-  await using at = await scene(plain, 'process')
+  await using at = await scene(servers.plain, 'process')
   const others = Array.from({ length: 2 }, async () => {
     const connection = await at.database.connect()
     const until = Date.now() + 2500

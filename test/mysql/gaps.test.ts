@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mysql2/promise'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type Blocked, type MysqlEvents, mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
 import type { StreamOptions } from '../../src/core/stream.ts'
-import { type Server, startServer } from '../../src/testing/servers/index.ts'
 import { type Reader, reader, within } from '../tools/reader.ts'
 import { type Database, hastyClock, newDatabase } from './database.ts'
+import { proofServers } from './proof-servers.ts'
 import { writeMuch } from './write-much.ts'
 
 const older = process.env['REFLEX_BRIDGE_SERVERS'] === 'older'
@@ -79,23 +79,12 @@ async function table(database: Database, user: string): Promise<Table> {
 }
 
 // Servers of their own: a prepared XA transaction is in the way of every stream of a MariaDB server.
-let own: Server
-let plain: Server
-beforeAll(async () => {
-  plain = await startServer('mysql', { from: ['docker', 'native'] })
-  own = older
-    ? await startServer('mysql', { from: ['docker', 'native'], args: ['--plugin-load-add=metadata_lock_info'] })
-    : plain
-})
-afterAll(async () => {
-  await own[Symbol.asyncDispose]()
-  await plain[Symbol.asyncDispose]()
-})
+const servers = proofServers()
 
 const proofs = {
-  [older ? 'metadata-lock-info' : 'metadata-locks']: async () => table(await newDatabase(own), 'root'),
+  [older ? 'metadata-lock-info' : 'metadata-locks']: async () => table(await newDatabase(servers.own), 'root'),
   barrier: async () => {
-    const database = await newDatabase(plain)
+    const database = await newDatabase(servers.plain)
     const { user, quoted } = await database.account()
     await database.sql(`grant all on ${database.name}.* to ${quoted}`)
     await database.sql(`grant ${database.mariadb ? 'slave monitor' : 'replication client'} on *.* to ${quoted}`)

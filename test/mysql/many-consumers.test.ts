@@ -63,13 +63,18 @@ test('twenty consumers near the head cost less than twice the queries of one, an
   await eventually(async () => (await readersOf(database)) - before === 1, 5000, 'one connection for all')
 }, 60_000)
 
-test('the last of them to close closes the connection', async () => {
+async function threeAtHead() {
   const database = await testDatabase()
   const events = mysqlEvents(database.pool)
   await events.createTable()
   await insert(database, events, 1)
   const streams = await open(events, 3)
   await Promise.all(streams.map((each) => each.take(1)))
+  return { database, events, streams }
+}
+
+test('the last of them to close closes the connection', async () => {
+  const { database, events, streams } = await threeAtHead()
   await eventually(async () => (await readersOf(database)) === 1, 5000, 'one connection for all')
   const [last, ...others] = streams as [Reader, ...Reader[]]
   for (const each of others) await each[Symbol.asyncDispose]()
@@ -81,12 +86,7 @@ test('the last of them to close closes the connection', async () => {
 })
 
 test('a connection that is lost fails all that share it, and the next to open starts anew', async () => {
-  const database = await testDatabase()
-  const events = mysqlEvents(database.pool)
-  await events.createTable()
-  await insert(database, events, 1)
-  const streams = await open(events, 3)
-  await Promise.all(streams.map((each) => each.take(1)))
+  const { database, events, streams } = await threeAtHead()
   const failing = streams.map((each) => errorOf(each.take(1), 5000))
   await eventually(async () => (await readersOf(database)) === 1, 5000, 'one connection for all')
   const all = 'select id from information_schema.processlist where db = ? and id <> connection_id()'

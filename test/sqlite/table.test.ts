@@ -61,6 +61,12 @@ describe('an insert', () => {
     expect(events.insert(database)).toEqual([])
   })
 
+  test('of what is a no-op in a MySQL table is of an event like every other', async () => {
+    const { database, events } = newTable()
+    events.insert(database, event('0', { type: 0 }), event('a'))
+    expect((await readAll(events)).map(({ foreignId }) => foreignId)).toEqual(['0', 'a'])
+  })
+
   test('takes now as the time, null as the payload and no headers where nothing else is said', async () => {
     const { database, events } = newTable()
     const before = Date.now()

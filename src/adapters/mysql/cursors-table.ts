@@ -1,6 +1,6 @@
 import { CursorConflictError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
-import { checkTableName } from '../../sql/table-stream.ts'
+import { columnNames } from './column-names.ts'
 import { isDuplicate } from './mysql-error.ts'
 import type { PooledQuery } from './pooled-query.ts'
 
@@ -52,16 +52,9 @@ interface Layout {
   readonly cursorLength: number
 }
 
-/** The names that are given, and the defaults. Throws `OptionError` on one that is no plain identifier. */
-export function cursorColumns(given: Partial<CursorColumns> = {}): CursorColumns {
-  const columns: CursorColumns = { ...DEFAULT_COLUMNS, ...given }
-  for (const [role, name] of Object.entries(columns)) {
-    if (!Object.hasOwn(DEFAULT_COLUMNS, role)) {
-      throw new OptionError(`columns has no ${role}: expected ${Object.keys(DEFAULT_COLUMNS).join(', ')}`)
-    }
-    checkTableName(name, 'a column name')
-  }
-  return columns
+/** The names that are given, and the defaults. Throws `OptionError` as `columnNames` does. */
+export function cursorColumns(given?: Partial<CursorColumns>): CursorColumns {
+  return columnNames(DEFAULT_COLUMNS, given)
 }
 
 /** The cursors table `table` of `database`, which connections need not be in. `name` stands in errors. */

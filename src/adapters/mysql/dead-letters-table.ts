@@ -1,7 +1,7 @@
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import { parseTimestamp } from '../../core/wire.ts'
-import { checkTableName } from '../../sql/table-stream.ts'
+import { columnNames } from './column-names.ts'
 import type { PooledQuery } from './pooled-query.ts'
 
 /** An event that a consumer could not handle and went past. */
@@ -79,16 +79,9 @@ const KEY_LENGTH = 255
 /** Below the 65,535 bytes of a `text`, whatever the characters are: a long message must not be in the way of recording. */
 const MESSAGE_LENGTH = 10_000
 
-/** The names that are given, and the defaults. Throws `OptionError` on one that is no plain identifier. */
-export function deadLetterColumns(given: Partial<DeadLetterColumns> = {}): DeadLetterColumns {
-  const columns: DeadLetterColumns = { ...DEFAULT_COLUMNS, ...given }
-  for (const [role, name] of Object.entries(columns)) {
-    if (!Object.hasOwn(DEFAULT_COLUMNS, role)) {
-      throw new OptionError(`columns has no ${role}: expected ${Object.keys(DEFAULT_COLUMNS).join(', ')}`)
-    }
-    checkTableName(name, 'a column name')
-  }
-  return columns
+/** The names that are given, and the defaults. Throws `OptionError` as `columnNames` does. */
+export function deadLetterColumns(given?: Partial<DeadLetterColumns>): DeadLetterColumns {
+  return columnNames(DEFAULT_COLUMNS, given)
 }
 
 /** The dead letter table `table` of `database`, which connections need not be in. `name` stands in errors. */

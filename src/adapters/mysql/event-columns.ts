@@ -1,5 +1,4 @@
-import { OptionError } from '../../core/errors.ts'
-import { checkTableName } from '../../sql/table-stream.ts'
+import { columnNames } from './column-names.ts'
 
 /** The names of the columns of an event table. Those of `metadata`, `headers` and `trace` may be missing in the table. */
 export interface EventColumns {
@@ -33,23 +32,9 @@ const DEFAULT_COLUMNS: EventColumns = {
   trace: 'trace',
 }
 
-/** The names that are given, and the defaults. Throws `OptionError` on one that is no plain identifier, or is given twice. */
-export function eventColumns(given: Partial<EventColumns> = {}): EventColumns {
-  const columns: EventColumns = { ...DEFAULT_COLUMNS, ...given }
-  const taken = new Map<string, string>()
-  for (const [role, name] of Object.entries(columns)) {
-    if (!Object.hasOwn(DEFAULT_COLUMNS, role)) {
-      throw new OptionError(`expected columns to be of ${Object.keys(DEFAULT_COLUMNS).join(', ')}, but found ${role}`)
-    }
-    checkTableName(name, 'a column name')
-    const other = taken.get(name.toLowerCase())
-    if (other !== undefined)
-      throw new OptionError(
-        `expected each of columns to have a name of its own, but ${other} and ${role} are both ${name}`,
-      )
-    taken.set(name.toLowerCase(), role)
-  }
-  return columns
+/** The names that are given, and the defaults. Throws `OptionError` as `columnNames` does. */
+export function eventColumns(given?: Partial<EventColumns>): EventColumns {
+  return columnNames(DEFAULT_COLUMNS, given)
 }
 
 /** A column `trace` of another type than bytes is some column of the application's. */

@@ -16,7 +16,7 @@ export class GapBlockedError extends ReflexError {
     super(
       'GAP_BLOCKED',
       `${log}: for ${Math.round(blocked.blockedMs)} ms (gapTimeoutMs is ${gapTimeoutMs}) reading could not go on behind ${blocked.holder}. ` +
-        `An id that it holds may still be committed, so it is not passed over: ${end}, or wait for longer.`,
+        `The id that is missing may still be committed, so it is not passed over: ${end}, or wait for longer.`,
     )
     this.blocked = blocked
   }

@@ -1,6 +1,7 @@
 import type { CursorStore } from '../../core/cursor.ts'
 import { CursorAheadError, OptionError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
+import { readUpTo } from '../../core/read-up-to.ts'
 import { compareIds, parseEntryId, ZERO_ID } from './entry-id.ts'
 import { type LogState, readPage } from './log-page.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
@@ -102,7 +103,7 @@ function leastCursor(
   let least: { readonly id: string; readonly name: string } | undefined
   for (const [name, cursor] of stored) {
     const where = `${log}, as the cursor of ${JSON.stringify(name)}`
-    const id = parseEntryId(where, positionOf(cursor))
+    const id = parseEntryId(where, readUpTo(cursor))
     if (compareIds(id, last) > 0) throw new CursorAheadError(where, { cursor: id, reason: 'beyond', found: last })
     if (least === undefined || compareIds(id, least.id) < 0) least = { id, name }
   }
@@ -110,17 +111,6 @@ function leastCursor(
   throw new OptionError(
     `${log}: not trimmed, since the cursor store has no cursor of any consumer: is it the right one?`,
   )
-}
-
-/** A cursor as a consumer has it; of a checkpoint as a bridge keeps it, `{"cursor":"…","mark":"…"}`, what its source is read from. */
-function positionOf(stored: Cursor): Cursor {
-  if (!stored.startsWith('{')) return stored
-  try {
-    const { cursor } = JSON.parse(stored) as { readonly cursor?: unknown }
-    return typeof cursor === 'string' ? cursor : stored
-  } catch {
-    return stored
-  }
 }
 
 /**
