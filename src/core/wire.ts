@@ -1,5 +1,6 @@
 import { OptionError, ReflexError } from './errors.ts'
 import type { Event, Headers } from './event.ts'
+import { withMicros } from './with-micros.ts'
 
 /**
  * The names under which the parts of an event travel through a broker that has headers or fields; docs/wire.md is the
@@ -109,7 +110,7 @@ let lastSecond = { text: '1970-01-01T00:00:00', ms: 0 }
 export function parseTimestamp(text: string): number {
   if (text.length === 27 && text.startsWith(lastSecond.text) && text[19] === '.' && text[26] === 'Z') {
     const micros = digitsOf(text, 20, 26)
-    if (micros !== undefined) return lastSecond.ms + micros / 1000
+    if (micros !== undefined) return withMicros(lastSecond.ms, micros)
   }
   const [, second, fraction = '', zone] =
     /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? []
@@ -117,7 +118,7 @@ export function parseTimestamp(text: string): number {
   if (Number.isNaN(ms))
     throw new RangeError(`expected a timestamp like 2026-11-21T10:36:25.123456Z, but found ${JSON.stringify(text)}`)
   if (zone === 'Z') lastSecond = { text: new Date(ms).toISOString().slice(0, 19), ms } // not as read: 24:00:00 is 00:00:00
-  return ms + Number(fraction.padEnd(6, '0').slice(0, 6)) / 1000
+  return withMicros(ms, Number(fraction.padEnd(6, '0').slice(0, 6)))
 }
 
 /** The number that the digits from `from` up to `end` are; undefined if one of them is no digit. */

@@ -1,5 +1,6 @@
 import { DecodeError } from '../../core/errors.ts'
 import type { Event, Headers } from '../../core/event.ts'
+import { withMicros } from '../../core/with-micros.ts'
 import { parseHeaders } from '../../sql/headers-text.ts'
 import type { EventColumns, OptionalColumn } from './event-columns.ts'
 import type { Row } from './own-connection.ts'
@@ -24,9 +25,7 @@ export function createDecoder(name: string): (row: Row) => Event {
       minute = text.slice(0, 17)
       minuteMs = Date.parse(`${text.slice(0, 10)}T${text.slice(11, 16)}Z`)
     }
-    const micros = Math.round(Number(text.slice(17)) * 1e6)
-    const all = minuteMs * 1000 + micros
-    return Number.isSafeInteger(all) ? all / 1000 : minuteMs + micros / 1000 // a sum of roundings is not the nearest number
+    return withMicros(minuteMs, Math.round(Number(text.slice(17)) * 1e6))
   }
   return (row) => {
     // By index: this runs once per row, and taking an array apart by its iterator costs more than all the rest.
