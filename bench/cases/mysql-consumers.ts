@@ -1,3 +1,5 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise'
@@ -18,7 +20,7 @@ export async function mysqlConsumerCases(url: string, { full }: { readonly full:
   const pool = createPool({ ...mysqlOptions, uri: new URL('/bench', url).href, connectionLimit: WRITERS + 1 })
   try {
     const seconds = full ? 20 : 5
-    return [...(await queries(pool, seconds)), ...(await latencies(pool, seconds)), await throughput(pool, full)]
+    return [...(await queries(pool, seconds)), ...(await latencies(url, pool, seconds)), await throughput(pool, full)]
   } finally {
     await pool.end()
   }
@@ -50,11 +52,11 @@ async function follow(events: MysqlEvents, handle: (id: string) => void): Promis
   }
 }
 
-/** Commits `perSecond` transactions in all, of one event each, from several connections. `onCommit` has when the commit was sent. */
+/** Commits `perSecond` transactions in all, of one event each, from several connections. `onCommit` is called when a commit is about to be sent. */
 async function write(
   pool: Pool,
   events: MysqlEvents,
-  { perSecond, seconds, onCommit }: { perSecond: number; seconds: number; onCommit?: (id: string, at: number) => void },
+  { perSecond, seconds, onCommit }: { perSecond: number; seconds: number; onCommit?: (id: string) => void },
 ): Promise<number> {
   let committed = 0
   const from = performance.now()
@@ -74,7 +76,7 @@ async function write(
 async function transact(
   connection: PoolConnection,
   events: MysqlEvents,
-  onCommit?: (id: string, at: number) => void,
+  onCommit?: (id: string) => void,
 ): Promise<boolean> {
   await connection.beginTransaction()
   const { ids, wake } = await events.insert(connection, { type: 1, foreignId: 'a', metadata: Buffer.alloc(200, 'x') })
@@ -82,7 +84,7 @@ async function transact(
     await connection.rollback()
     return false
   }
-  onCommit?.(ids[0] as string, performance.now())
+  onCommit?.(ids[0] as string)
   await connection.commit()
   wake()
   return true
@@ -124,30 +126,30 @@ async function queries(pool: Pool, seconds: number): Promise<Result[]> {
 }
 
 /** From when the commit is sent to the handler, in ms: in the process that commits, and in another one with and without a notifier. */
-async function latencies(pool: Pool, seconds: number): Promise<Result[]> {
+async function latencies(url: string, pool: Pool, seconds: number): Promise<Result[]> {
   await using server = await startServer('redis')
   const redis = new Redis(server.url, { lazyConnect: true })
-  const notifier: Notifier = redisNotifier(redis, 'bench')
+  const notifier: Notifier = redisNotifier(redis, CHANNEL)
   const ways = [
-    { way: 'in process', limit: 2, here: {}, there: undefined },
-    { way: 'by a notifier', limit: 10, here: { notifier }, there: { notifier } },
-    { way: 'by polling', limit: 255, here: {}, there: {} },
+    { way: 'in process', limit: 2, options: {}, reader: undefined },
+    { way: 'in another process, by a notifier', limit: 10, options: { notifier }, reader: { redis: server.url } },
+    { way: 'in another process, by polling', limit: 255, options: {}, reader: {} },
   ]
   const results: Result[] = []
-  for (const { way, limit, here, there } of ways) {
-    const writing = await newTable(pool, here)
-    const reading = there === undefined ? writing : mysqlEvents(pool, { table: writing.table, ...there })
+  for (const { way, limit, options, reader } of ways) {
+    const events = await newTable(pool, options)
     const sent = new Map<string, number>()
     const times: number[] = []
-    await using _ = await follow(reading, (id) => {
-      times.push(performance.now() - (sent.get(id) ?? Number.NaN))
-    })
-    await write(pool, writing, { perSecond: EVENTS_A_SECOND, seconds: 1 })
+    const onEvent = (id: string, at: number): void => void times.push(at - (sent.get(id) ?? Number.NaN))
+    await using _ = await (reader === undefined
+      ? follow(events, (id) => onEvent(id, now()))
+      : followElsewhere({ url: new URL('/bench', url).href, table: events.table, ...reader }, onEvent))
+    await write(pool, events, { perSecond: EVENTS_A_SECOND, seconds: 1 })
     sent.clear()
     await sleep(500)
     times.length = 0
-    const onCommit = (id: string, at: number): void => void sent.set(id, at)
-    const count = await write(pool, writing, { perSecond: EVENTS_A_SECOND, seconds, onCommit })
+    const onCommit = (id: string): void => void sent.set(id, now())
+    const count = await write(pool, events, { perSecond: EVENTS_A_SECOND, seconds, onCommit })
     for (let left = 100; left > 0 && times.length < count; left--) await sleep(50)
     if (times.length !== count) throw new Error(`${way}: ${times.length} of ${count} events came`)
     console.error(`${way}: ${Math.round(count / seconds)} events/s committed`)
@@ -163,6 +165,41 @@ async function latencies(pool: Pool, seconds: number): Promise<Result[]> {
   }
   redis.disconnect()
   return results
+}
+
+/** What `mysql-reader-process.ts` is started with. */
+export interface ReaderProcess {
+  readonly url: string
+  readonly table: string
+  /** Where the notifier is; undefined for none. */
+  readonly redis?: string
+}
+
+/** The channel of the notifier. */
+export const CHANNEL = 'bench'
+
+/** Now, in ms, by a clock that all processes of a machine share. */
+export function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}
+
+/** Like `follow`, in a process of its own, which says by its own clock when each event came. */
+async function followElsewhere(
+  reader: ReaderProcess,
+  onEvent: (id: string, at: number) => void,
+): Promise<AsyncDisposable> {
+  const child = fork(new URL('mysql-reader-process.ts', import.meta.url), [JSON.stringify(reader)])
+  const exited = once(child, 'exit')
+  await once(child, 'message')
+  child.on('message', (came) => {
+    for (const [id, at] of came as [string, number][]) onEvent(id, at)
+  })
+  return {
+    [Symbol.asyncDispose]: async () => {
+      child.disconnect()
+      await exited
+    },
+  }
 }
 
 /** Commits a second of writers that do all they can, a fifth of them rolled back, with three readers attached and with none. */

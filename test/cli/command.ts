@@ -114,7 +114,7 @@ export function insertInto(path: string, table: string, events: readonly NewEven
   using database = openSqlite(path)
   const log = sqliteEvents(database, { table })
   log.createTable()
-  return events.length === 0 ? [] : log.insert(database, ...events)
+  return events.length === 0 ? [] : [...log.insert(database, ...events).ids]
 }
 
 /** So many plain events. */

@@ -121,7 +121,7 @@ describe('says what to do about', () => {
     expect(isRetriable(error)).toBe(true)
     expect(await events.source.head?.()).toBe('0')
     database.exec('pragma max_page_count = 20000')
-    expect(events.insert(database, event, large)).toEqual(['1', '2'])
+    expect(events.insert(database, event, large).ids).toEqual(['1', '2'])
   })
 
   test('a handle that was closed', async () => {

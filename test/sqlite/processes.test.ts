@@ -94,7 +94,7 @@ describe('several processes that write one table, with rollbacks', () => {
       writer.kill()
       expect(await writer.ended).toBe('SIGKILL')
       const confirmed = Number(writer.lines.at(-1))
-      const [marker] = events.insert(database, { type: 2, foreignId: 'after' })
+      const [marker] = events.insert(database, { type: 2, foreignId: 'after' }).ids
       const seen: Event[] = []
       while (seen.at(-1)?.id !== marker) seen.push(...(await idle.take(1)))
       const own = seen.slice(0, -1).map(({ foreignId }) => foreignId)

@@ -32,7 +32,7 @@ describe('a route', () => {
     await using b = await sink.open({ route: 'b', source: 'y' })
     await using c = await other.open({ route: 'a', source: 'z' })
     expect(await a.append(events(1, 2), '2')).toBe('2')
-    expect(sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' })).toEqual(['3'])
+    expect(sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' }).ids).toEqual(['3'])
     expect(await b.append(events(1), '1')).toBe('4')
     expect(await c.append(events(7), '7')).toBe('1')
     expect(await a.append(events(3), '3')).toBe('5')

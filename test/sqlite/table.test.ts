@@ -39,12 +39,12 @@ describe('an insert', () => {
   test('is in the transaction of the caller: invisible before the commit, gone after a rollback', async () => {
     const { database, events } = newTable()
     database.exec('begin immediate')
-    expect(events.insert(database, event('a'), event('b'))).toEqual(['1', '2'])
+    expect(events.insert(database, event('a'), event('b')).ids).toEqual(['1', '2'])
     expect(await readAll(events)).toEqual([])
     database.exec('rollback')
     expect(await readAll(events)).toEqual([])
     database.exec('begin immediate')
-    expect(events.insert(database, event('c'))).toEqual(['1']) // a rollback takes the ids back
+    expect(events.insert(database, event('c')).ids).toEqual(['1']) // a rollback takes the ids back
     database.exec('commit')
     expect((await readAll(events)).map(({ foreignId }) => foreignId)).toEqual(['c'])
   })
@@ -57,8 +57,8 @@ describe('an insert', () => {
     expect(() => events.insert(database, event('a'), event('x'), event('b'))).toThrow('no')
     expect(database.isTransaction).toBe(false)
     expect(await readAll(events)).toEqual([])
-    expect(events.insert(database, event('a'), event('b'))).toEqual(['1', '2'])
-    expect(events.insert(database)).toEqual([])
+    expect(events.insert(database, event('a'), event('b')).ids).toEqual(['1', '2'])
+    expect(events.insert(database).ids).toEqual([])
   })
 
   test('of what is a no-op in a MySQL table is of an event like every other', async () => {
@@ -98,7 +98,7 @@ describe('a table', () => {
     const { database, events } = newTable()
     const top = 2n ** 63n - 1n
     database.prepare("insert into sqlite_sequence values ('events', ?)").run(top - 3n)
-    const inserted = events.insert(database, event('a'), event('b'), event('c'))
+    const inserted = events.insert(database, event('a'), event('b'), event('c')).ids
     expect(inserted).toEqual([top - 2n, top - 1n, top].map(String))
     expect(ids(await readAll(events))).toEqual(inserted)
     expect(ids(await readAll(events, String(top - 1n)))).toEqual([String(top)])
@@ -225,7 +225,7 @@ describe('a table', () => {
       const cursors = sqliteCursors(database)
       const sink = sqliteSink(database)
       for (const each of [cursors, sink]) each.createTable()
-      expect(events.insert(database, event('a'), event('b'))).toEqual(['1', '2'])
+      expect(events.insert(database, event('a'), event('b')).ids).toEqual(['1', '2'])
       await cursors.set('a', '1', '')
       expect(codeOf(await errorOf(cursors.set('a', '2', 'x')))).toBe('CURSOR_CONFLICT')
       expect(await cursors.list?.()).toEqual(new Map([['a', '1']]))
@@ -243,7 +243,7 @@ describe('a table', () => {
     onTestFinished(() => database.close())
     for (const events of [sqliteEvents(database), sqliteEvents(file)]) {
       events.createTable()
-      const inserted = events.insert(database, event('a'))
+      const inserted = events.insert(database, event('a')).ids
       expect(ids(await readAll(events))).toContain(inserted[0])
     }
   })

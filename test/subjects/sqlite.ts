@@ -84,7 +84,7 @@ async function source({ database, members, end }: Place): Promise<SourceSubject>
       if (all.length === 0) return []
       database.exec('begin immediate')
       try {
-        const ids = events.insert(database, ...all)
+        const { ids } = events.insert(database, ...all)
         database.exec('commit')
         events.wake()
         return ids

@@ -1,3 +1,4 @@
+export type { Inserted } from '../../sql/inserted.ts'
 export type { PurgeHolders } from '../../sql/purge-holders.ts'
 export type { PurgeOptions, PurgeProgress, PurgeResult } from '../../sql/purge-table.ts'
 export type { MysqlCheck } from './check-events.ts'
@@ -14,7 +15,7 @@ export {
   mysqlDeadLetters,
   type RetriedDeadLetters,
 } from './mysql-dead-letters.ts'
-export { type Inserted, type MysqlEvents, type MysqlEventsOptions, mysqlEvents } from './mysql-events.ts'
+export { type MysqlEvents, type MysqlEventsOptions, mysqlEvents } from './mysql-events.ts'
 export { type MysqlConnection, type MysqlPool, mysqlOptions } from './mysql-pool.ts'
 export type { MysqlProblem } from './mysql-problem.ts'
 export {

@@ -2,6 +2,7 @@ import { systemClock } from '../../core/clock.ts'
 import { CursorAheadError, OptionError } from '../../core/errors.ts'
 import type { NewEvent } from '../../core/event.ts'
 import type { Source } from '../../core/stream.ts'
+import type { Inserted } from '../../sql/inserted.ts'
 import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
 import { checkTableName, parseTableCursor, type TableStreamOptions, tableStreams } from '../../sql/table-stream.ts'
 import { createWakeups } from '../../sql/wakeups.ts'
@@ -50,14 +51,6 @@ export interface MysqlEventsOptions extends TableStreamOptions {
    * was, and may be started again. The other calls that wait, such as `head`, end as well. Default: for ever.
    */
   readonly gapTimeoutMs?: number
-}
-
-/** What `insert` has done, once the transaction is committed. */
-export interface Inserted {
-  /** In the order of the events. */
-  readonly ids: readonly string[]
-  /** Call it after the commit: the streams that wait at the head go on at once, and not within 250 ms. */
-  readonly wake: () => void
 }
 
 /** An event table in a MySQL or MariaDB database. */

@@ -1,3 +1,4 @@
+export type { Inserted } from '../../sql/inserted.ts'
 export type { PurgeHolders } from '../../sql/purge-holders.ts'
 export type { PurgeOptions, PurgeProgress, PurgeResult } from '../../sql/purge-table.ts'
 export { openSqlite } from './open-sqlite.ts'

@@ -4,6 +4,7 @@ import { CursorAheadError } from '../../core/errors.ts'
 import type { NewEvent } from '../../core/event.ts'
 import type { Source } from '../../core/stream.ts'
 import { formatHeaders } from '../../sql/headers-text.ts'
+import type { Inserted } from '../../sql/inserted.ts'
 import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
 import { checkTableName, parseTableCursor, type TableStreamOptions, tableStreams } from '../../sql/table-stream.ts'
 import { createWakeups } from '../../sql/wakeups.ts'
@@ -28,10 +29,10 @@ export interface SqliteEventsOptions extends TableStreamOptions {
 export interface SqliteEvents {
   readonly source: Source
   /**
-   * Inserts events in the caller's transaction and returns their ids; without one, all of them in a transaction of its own.
-   * A timestamp that is missing is now. Call `wake` after the commit.
+   * Inserts events in the caller's transaction, after whose commit the returned `wake` is to be called; without one, all of
+   * them in a transaction of its own, which has woken. A timestamp that is missing is now.
    */
-  insert(database: DatabaseSync, ...events: readonly NewEvent[]): string[]
+  insert(database: DatabaseSync, ...events: readonly NewEvent[]): Inserted
   /** Creates the table if it is missing. */
   createTable(): void
   /**
@@ -65,9 +66,9 @@ const SEARCH_ROWS = 5000
  * events.createTable()
  * database.exec('begin immediate')
  * database.prepare('insert into orders (id) values (?)').run(7)
- * events.insert(database, { type: 1, foreignId: '7' })
+ * const { wake } = events.insert(database, { type: 1, foreignId: '7' })
  * database.exec('commit')
- * events.wake()
+ * wake()
  */
 export function sqliteEvents(
   database: DatabaseSync | string,
@@ -131,10 +132,10 @@ export function sqliteEvents(
         }
         const run = insert
         const all = (): string[] => rows.map(([event, headers]) => String(run(event, headers)))
-        if (into.isTransaction) return all()
+        if (into.isTransaction) return { ids: all(), wake: wakeups.wake }
         const ids = rows.length === 1 ? all() : transaction(into, all)
         wakeups.wake()
-        return ids
+        return { ids, wake: wakeups.wake }
       } catch (error) {
         throw explainSqlite(error, name)
       }

@@ -23,7 +23,7 @@ function sqliteRoute(): BridgeSubject {
     source: events.source,
     append: async (all) => {
       database.exec('begin immediate')
-      const ids = events.insert(database, ...all)
+      const { ids } = events.insert(database, ...all)
       database.exec('commit')
       events.wake()
       return ids
