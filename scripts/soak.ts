@@ -19,6 +19,7 @@ import { mysqlSubjects } from '../test/subjects/mysql.ts'
 import { redisSubjects } from '../test/subjects/redis.ts'
 import { routeOf } from '../test/subjects/route.ts'
 import { sqliteSubjects } from '../test/subjects/sqlite.ts'
+import { soakRoutes } from './soak-routes.ts'
 
 type OwnServer = Server & Required<Pick<Server, 'process'>>
 
@@ -50,6 +51,12 @@ const adapters: Readonly<
   kafka: { server: 'kafka', subjects: kafkaSubjects },
 }
 
+/** Whole routes from MySQL into each broker: not an adapter, but asked for as one. */
+const ROUTES = 'routes'
+const names = [...Object.keys(adapters), ROUTES]
+/** With `--minutes N`, one round of each fault under each route for so many of them. */
+const ROUND_MS = 60_000
+
 const FULL_SCHEDULES = 1000
 const FULL_KILLS = 100
 const KILLS_AT_ONCE = 10
@@ -60,9 +67,10 @@ const ALSO_MS = 10_000
 
 const usage = `Usage: npm run soak [-- OPTION...]
 
-  --full           1,000 schedules and 100 kills of the server, for each adapter
+  --full           1,000 schedules and 100 kills of the server, for each adapter; 100 kills of the bridge, 100 of the broker
+                   and 100 losses of what it had confirmed, for each route
   --minutes N      rounds of ever new seeds for so long. Default without --full: 5
-  --only NAMES     some of ${Object.keys(adapters).join(', ')}, with commas. Default: all
+  --only NAMES     some of ${names.join(', ')}, with commas. Default: all
   --seed N         where the seeds begin. Default: another one each time
   --json           the result as one JSON object in the last line
 
@@ -96,7 +104,7 @@ async function main(): Promise<number> {
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
       minutes: { type: 'string' },
-      only: { type: 'string', default: Object.keys(adapters).join(',') },
+      only: { type: 'string', default: names.join(',') },
       seed: { type: 'string', default: String(Math.trunc(Math.random() * 2 ** 31)) },
     },
   })
@@ -106,13 +114,17 @@ async function main(): Promise<number> {
   }
   const seed = numberOf('--seed', values.seed)
   const minutes = values.minutes === undefined ? (values.full ? undefined : 5) : numberOf('--minutes', values.minutes)
-  const names = values.only.split(',')
-  const unknown = names.find((name) => !Object.hasOwn(adapters, name))
+  const asked = values.only.split(',')
+  const unknown = asked.find((name) => !names.includes(name))
   if (unknown !== undefined)
-    throw new Error(`--only: expected some of ${Object.keys(adapters).join(', ')}, found ${JSON.stringify(unknown)}`)
+    throw new Error(`--only: expected some of ${names.join(', ')}, found ${JSON.stringify(unknown)}`)
   const results: Result[] = []
-  const eachMs = minutes === undefined ? undefined : (minutes * 60_000) / names.length
-  for (const name of names) if (!stopped.signal.aborted) results.push(await soak(name, { seed, eachMs }))
+  const eachMs = minutes === undefined ? undefined : (minutes * 60_000) / asked.length
+  for (const name of asked) {
+    if (stopped.signal.aborted) break
+    if (name === ROUTES) results.push(...(await routeResults(eachMs)))
+    else results.push(await soak(name, { seed, eachMs }))
+  }
   console.log(`\nseed ${seed}, ${new Date().toISOString().slice(0, 10)}\n\n${table(results)}`)
   for (const { adapter, failures } of results)
     for (const { subject, text } of failures) console.log(`\n${adapter}, ${subject}:\n${text}`)
@@ -213,6 +225,16 @@ async function soak(adapter: string, { seed, eachMs }: { seed: number; eachMs: n
   }
 }
 
+async function routeResults(eachMs: number | undefined): Promise<Result[]> {
+  const rounds = eachMs === undefined ? FULL_KILLS : Math.ceil(eachMs / ROUND_MS)
+  const played = await soakRoutes(rounds, { signal: stopped.signal, log: console.log })
+  return played.map(({ route, version, rounds: kills, failure, elapsedMs }) => ({
+    adapter: route,
+    ...{ version, schedules: 0, kills, elapsedMs },
+    failures: failure === undefined ? [] : [{ subject: 'route', text: failure }],
+  }))
+}
+
 function textOf(kind: Kind, failure: Failure): string {
   const rule = suiteOf(kind).properties.find(({ id }) => id === failure.property)
   return describeFailure(kind, failure, rule ?? { title: failure.property, why: '' })
@@ -227,7 +249,7 @@ function table(results: readonly Result[]): string {
     failures.length,
     `${(elapsedMs / 60_000).toFixed(1)} min`,
   ])
-  const head = ['adapter', 'server, or Node', 'schedules', 'kills of the server', 'properties broken', 'time']
+  const head = ['adapter', 'server, or Node', 'schedules', 'kills or losses', 'properties broken', 'time']
   return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 

@@ -18,13 +18,15 @@ export type SourceAt =
 
 /** Where a destination is. */
 export type SinkAt =
-  | { readonly kind: 'jetstream'; readonly servers: string; readonly stream: string }
+  | { readonly kind: 'jetstream'; readonly servers: string; readonly stream: string; readonly subject: string }
   | { readonly kind: 'kafka'; readonly brokers: string; readonly topic: string; readonly via?: Address }
   | { readonly kind: 'redis'; readonly url: string; readonly key: string }
   | { readonly kind: 'sqlite'; readonly file: string }
 
 /** A route that can be opened by any process; its checkpoint is beside the source. */
 export interface RouteAt {
+  /** Of the route, and of its source. */
+  readonly name: string
   readonly source: SourceAt
   readonly sink: SinkAt
 }
@@ -35,7 +37,7 @@ export interface RealRoute extends AsyncDisposable {
 }
 
 /** Opens a route with connections of its own. Small batches make many moments at which it can be hit. */
-export function openRoute({ source, sink }: RouteAt): RealRoute {
+export function openRoute({ name, source, sink }: RouteAt): RealRoute {
   const opened = disposeStack()
 
   const openSource = (): Pick<BridgeSpec, 'source' | 'checkpoints'> => {
@@ -43,23 +45,23 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
       case 'mysql': {
         const pool = createPool({ ...mysqlOptions, uri: source.uri, connectionLimit: 4 })
         opened.defer(() => pool.end())
-        return { source: mysqlEvents(pool, { batchSize: 20 }).source, checkpoints: mysqlCursors(pool) }
+        return { source: mysqlEvents(pool, { name, batchSize: 20 }).source, checkpoints: mysqlCursors(pool) }
       }
       case 'sqlite': {
         const database = openSqlite(source.file)
         opened.defer(() => database.close())
-        return { source: sqliteEvents(database, { batchSize: 20 }).source, checkpoints: sqliteCursors(database) }
+        return { source: sqliteEvents(database, { name, batchSize: 20 }).source, checkpoints: sqliteCursors(database) }
       }
     }
   }
   const openSink = (): Pick<BridgeSpec, 'sink'> => {
     switch (sink.kind) {
       case 'jetstream': {
-        const { servers, stream } = sink
+        const { servers, stream, subject } = sink
         return {
           sink: jetstreamSink({
             connect: () => connectNats({ servers, ...jetstreamFailFast }),
-            ...{ stream, subject: stream },
+            ...{ stream, subject },
           }),
         }
       }
@@ -75,7 +77,7 @@ export function openRoute({ source, sink }: RouteAt): RealRoute {
     }
   }
   return {
-    spec: { name: 'route', ...openSource(), ...openSink() },
+    spec: { name, ...openSource(), ...openSink() },
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   }
 }

@@ -63,7 +63,8 @@ export async function newMysqlDatabase(server: Address, via: Address = server): 
     poolOf,
     connect: async () => {
       const connection = await open({ database: name })
-      ended.push(async () => connection.destroy())
+      const kept = new WeakRef(connection) // thousands are lost on purpose, each with half a megabyte of its own
+      ended.push(async () => kept.deref()?.destroy())
       return connection
     },
     onEnd: (end) => void ended.unshift(end),
