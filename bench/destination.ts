@@ -1,4 +1,4 @@
-import type { Sink } from 'reflex-bridge'
+import type { Sink, Source } from 'reflex-bridge'
 
 /** A row of the event table, as the bare select gives it. */
 export interface Row {
@@ -25,6 +25,8 @@ export interface OpenDestination extends AsyncDisposable {
   create?(log: string): Promise<void>
   /** Ours, in this process. */
   sink(log: string): Sink
+  /** Ours: reads what was appended. */
+  source(log: string): Source
   /** The sink of a route in a configuration. */
   config(log: string): Readonly<Record<string, unknown>>
   /** The bare client: what is called with each page in turn, and resolves once the broker has confirmed it. */

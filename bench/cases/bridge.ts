@@ -10,13 +10,14 @@ import type { Destination } from '../destination.ts'
 import { destinations } from '../destinations.ts'
 import { COUNT, sampleEvents } from '../events.ts'
 import { compare, compareEach, type Result, rate } from '../measure.ts'
-import { type PeakMemory, peakMemory } from '../peak-memory.ts'
+import { startMeasured, type Usage } from '../measured-process.ts'
+import { service } from './bridge-service.ts'
 
 const PAGE = 1000
 const MEMORY_ROUNDS = 3
 
-/** The bridge from MySQL into each broker, against a loop of a bare select and a bare publish: events/s, and memory. */
-export async function bridgeCases(): Promise<Result[]> {
+/** The bridge from MySQL into each broker, against a loop of a bare select and a bare publish: events/s, memory, and what the service takes at work. */
+export async function bridgeCases({ full }: { readonly full: boolean }): Promise<Result[]> {
   await using stack = new AsyncDisposableStack()
   const servers = stack.use(await startServers(['mysql', ...destinations.map(({ server }) => server)]))
   const databaseUrl = new URL('/bench', servers.mysql.url).href
@@ -26,6 +27,7 @@ export async function bridgeCases(): Promise<Result[]> {
     const { url } = servers[destination.server]
     results.push(await speed(destination, { url, databaseUrl }))
     results.push(...(await memory(destination, { url, databaseUrl })))
+    results.push(...(await service(destination, { url, databaseUrl, full })))
   }
   return results
 }
@@ -88,7 +90,7 @@ async function memory(destination: Destination, { url, databaseUrl }: Urls): Pro
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const { create, config } = stack.use(await open(url))
   const compileCache = join(folder, 'compiled')
-  const megabytes = ({ resident, heap }: PeakMemory): number[] => [resident / 1e6, heap / 1e6]
+  const megabytes = ({ resident, heap }: Usage): number[] => [resident / 1e6, heap / 1e6]
   let round = 0
   const fresh = async (): Promise<string> => {
     const log = `bench-memory-${server}-${++round}`
@@ -105,12 +107,12 @@ async function memory(destination: Destination, { url, databaseUrl }: Urls): Pro
       const path = join(folder, `${log}.json`)
       const routes = { [log]: { source: { url: databaseUrl }, sink: config(log) } }
       await writeFile(path, JSON.stringify({ logLevel: 'warn', routes }))
-      return megabytes(await peakMemory([resolve('src/cli/main.ts'), 'run', path, '--once'], compileCache))
+      return megabytes(await startMeasured([resolve('src/cli/main.ts'), 'run', path, '--once'], compileCache).ended)
     },
     reference: async () => {
       const loop = JSON.stringify({ server, databaseUrl, url, log: await fresh() })
       const program = `await (await import(${JSON.stringify(resolve('bench/bare-loop.ts'))})).${bareLoop.name}(${loop})`
-      return megabytes(await peakMemory(['--input-type=module', '--eval', program], compileCache))
+      return megabytes(await startMeasured(['--input-type=module', '--eval', program], compileCache).ended)
     },
   })
 }

@@ -2,18 +2,16 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { createPool, type Pool, type PoolConnection } from 'mysql2/promise'
+import { createPool, type Pool } from 'mysql2/promise'
 import { type EventStream, eventsOf, type Notifier } from 'reflex-bridge'
 import { type MysqlEvents, type MysqlEventsOptions, mysqlEvents, mysqlOptions } from 'reflex-bridge/mysql'
 import { redisNotifier } from 'reflex-bridge/redis'
 import { startServer } from 'reflex-bridge/testing'
 import { against, compare, quantile, type Result } from '../measure.ts'
+import { WRITERS, write } from '../mysql-writers.ts'
 
 const CONSUMERS = 20
 const EVENTS_A_SECOND = 1000
-const WRITERS = 4
-/** The proof is queried where an id is missing, so these cost the server something. */
-const ROLLED_BACK = 0.2
 
 /** What consumers of one event table cost: queries, the time from a commit to the handler, and what writers notice of them. */
 export async function mysqlConsumerCases(url: string, { full }: { readonly full: boolean }): Promise<Result[]> {
@@ -50,44 +48,6 @@ async function follow(events: MysqlEvents, handle: (id: string) => void): Promis
       await reading
     },
   }
-}
-
-/** Commits `perSecond` transactions in all, of one event each, from several connections. `onCommit` is called when a commit is about to be sent. */
-async function write(
-  pool: Pool,
-  events: MysqlEvents,
-  { perSecond, seconds, onCommit }: { perSecond: number; seconds: number; onCommit?: (id: string) => void },
-): Promise<number> {
-  let committed = 0
-  const from = performance.now()
-  const writer = async (): Promise<void> => {
-    const connection = await pool.getConnection()
-    for (let due = from; due < from + seconds * 1000; due += (WRITERS * 1000) / perSecond) {
-      await sleep(due - performance.now())
-      if (performance.now() > from + seconds * 1000) break
-      if (await transact(connection, events, onCommit)) committed++
-    }
-    connection.release()
-  }
-  await Promise.all(Array.from({ length: WRITERS }, writer))
-  return committed
-}
-
-async function transact(
-  connection: PoolConnection,
-  events: MysqlEvents,
-  onCommit?: (id: string) => void,
-): Promise<boolean> {
-  await connection.beginTransaction()
-  const { ids, wake } = await events.insert(connection, { type: 1, foreignId: 'a', metadata: Buffer.alloc(200, 'x') })
-  if (Math.random() < ROLLED_BACK) {
-    await connection.rollback()
-    return false
-  }
-  onCommit?.(ids[0] as string)
-  await connection.commit()
-  wake()
-  return true
 }
 
 /** Selects a second, at rest and under load, of one consumer and of twenty. */

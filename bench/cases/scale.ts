@@ -6,7 +6,7 @@ import { startServer } from 'reflex-bridge/testing'
 import type { OpenLogs } from '../log-kind.ts'
 import { logKinds } from '../logs.ts'
 import { against, quantile, type Result } from '../measure.ts'
-import { peakMemory } from '../peak-memory.ts'
+import { startMeasured } from '../measured-process.ts'
 
 const SIZES = [10_000, 100_000, 1_000_000]
 const FULL = [...SIZES, 10_000_000]
@@ -40,7 +40,7 @@ export async function scaleCases({ full }: { readonly full: boolean }): Promise<
     for (const size of sizes) {
       const what = JSON.stringify({ server: name, url: server.url, size })
       const program = `await (await import(${JSON.stringify(resolve('bench/cases/scale.ts'))})).${printCosts.name}(${what})`
-      const { resident, output } = await peakMemory(['--input-type=module', '--eval', program], compileCache)
+      const { resident, output } = await startMeasured(['--input-type=module', '--eval', program], compileCache).ended
       figures.push({ ...(JSON.parse(output) as Costs), memory: resident / 1e6 })
       console.error(`${title}, ${size.toLocaleString('en')} events: ${output.trim()}`)
     }

@@ -1,7 +1,7 @@
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect, headers } from '@nats-io/transport-node'
 import { wireNames } from 'reflex-bridge'
-import { jetstreamFailFast, jetstreamSink } from 'reflex-bridge/jetstream'
+import { jetstreamFailFast, jetstreamSink, jetstreamSource } from 'reflex-bridge/jetstream'
 import type { Destination, Row } from '../destination.ts'
 
 /** A stream, with a subject for each type of event. The bare client publishes a page as one atomic batch behind the last one. */
@@ -19,6 +19,7 @@ export const jetstreamDestination: Destination = {
       },
       sink: (log) =>
         jetstreamSink({ connect: () => connect({ servers: url, ...jetstreamFailFast }), stream: log, subject: log }),
+      source: (log) => jetstreamSource({ connect: () => connect({ servers: url, ...jetstreamFailFast }), stream: log }),
       config: (log) => ({ url, stream: log, subject: log }),
       publisher: async (log) => {
         const subject = `${log}.1` // all of the events that are measured have this type

@@ -1,6 +1,6 @@
 import { Kafka, logLevel } from 'kafkajs'
 import { wireNames } from 'reflex-bridge'
-import { kafkaFailFast, kafkaSink } from 'reflex-bridge/kafka'
+import { kafkaFailFast, kafkaPartition, kafkaSink } from 'reflex-bridge/kafka'
 import type { Destination } from '../destination.ts'
 
 /** With kafkajs's own, a transaction that follows another one waits for 300 ms. */
@@ -25,6 +25,7 @@ export const kafkaDestination: Destination = {
         await admin.createTopics({ topics, waitForLeaders: true })
       },
       sink: (log) => kafkaSink(ours, { topic: log }),
+      source: (log) => kafkaPartition(ours, { topic: log, partition: 0 }),
       config: (log) => ({ url: `kafka://${url}`, topic: log }),
       publisher: async (log) => {
         const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, transactionalId: log })

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis'
 import { wireNames } from 'reflex-bridge'
-import { redisFailFast, redisSink } from 'reflex-bridge/redis'
+import { redisFailFast, redisSink, redisStream } from 'reflex-bridge/redis'
 import type { Destination } from '../destination.ts'
 
 /** A Redis stream. The bare client appends a page and the cursor in one transaction. */
@@ -12,6 +12,7 @@ export const redisDestination: Destination = {
     const redis = new Redis(url, { ...redisFailFast })
     return {
       sink: (log) => redisSink(redis, { key: log }),
+      source: (log) => redisStream(redis, { key: log }),
       config: (log) => ({ url, key: log }),
       publisher: async (log) => async (page) => {
         const commands = redis.multi()
