@@ -13,14 +13,25 @@ try {
     execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { encoding: 'utf8' }),
   )
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-  const wanted = [`./${filename}`, `node@${lowest}.0`, `fast-check@${devDependencies['fast-check']}`]
-  execFileSync('npm', ['install', ...quiet, ...wanted], { cwd: folder, stdio: 'inherit' })
+  const install = (...packages) =>
+    execFileSync('npm', ['install', ...quiet, ...packages], { cwd: folder, stdio: 'inherit' })
+  install(`./${filename}`, `node@${lowest}.0`)
   const bin = join(folder, 'node_modules', '.bin')
   const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
   const run = (command, ...args) => execFileSync(join(bin, command), args, { cwd: folder, env, encoding: 'utf8' })
 
   const version = run('node', '--version').trim()
   if (version !== `v${lowest}.0`) throw new Error(`expected Node ${lowest}, but found ${version}`)
+  // Before there is any client, or fast-check, which only the harness needs.
+  console.log(`ok   reflex-bridge --version: ${run('reflex-bridge', '--version').trim()}`)
+  if (!run('reflex-bridge', '--help').includes('Commands:')) throw new Error('reflex-bridge --help lists no commands')
+  const audit = JSON.parse(run('reflex-bridge', 'demo', '--orders', '5000', '--json').trim().split('\n').at(-1))
+  const [target] = audit.targets
+  if (target.delivered !== audit.committed || target.lost + target.duplicated + target.reordered > 0)
+    throw new Error(`the demo's audit: ${JSON.stringify(audit)}`)
+  console.log(`ok   reflex-bridge demo: ${audit.committed} committed, ${target.delivered} delivered`)
+
+  install(`fast-check@${devDependencies['fast-check']}`)
   for (const subpath of Object.keys(exports)) {
     const name = join('reflex-bridge', subpath)
     const names = run(
@@ -32,7 +43,6 @@ try {
     if (!(Number(names) > 0)) throw new Error(`${name} exports nothing`)
     console.log(`ok   import '${name}' (${names} names) on Node ${version}`)
   }
-  console.log(`ok   reflex-bridge --version: ${run('reflex-bridge', '--version').trim()}`)
   // TypeScript, as Node runs it.
   writeFileSync(
     join(folder, 'spec.ts'),
@@ -49,11 +59,6 @@ export function create(): SourceSubject {
   const failed = report.properties.filter(({ outcome }) => outcome === 'failed')
   if (failed.length > 0 || !(report.schedules > 100)) throw new Error(`verify: ${JSON.stringify(report)}`)
   console.log(`ok   reflex-bridge verify: ${report.properties.length} properties, ${report.schedules} schedules`)
-  const audit = JSON.parse(run('reflex-bridge', 'demo', '--orders', '5000', '--json').trim().split('\n').at(-1))
-  const [target] = audit.targets
-  if (target.delivered !== audit.committed || target.lost + target.duplicated + target.reordered > 0)
-    throw new Error(`the demo's audit: ${JSON.stringify(audit)}`)
-  console.log(`ok   reflex-bridge demo: ${audit.committed} committed, ${target.delivered} delivered`)
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

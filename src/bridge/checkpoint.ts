@@ -6,20 +6,40 @@ import type { Checkpoint } from '../core/sink.ts'
 export interface RouteCheckpoint extends Checkpoint {
   /** Where the route started if it started at the head: what is before that is never forwarded. Else `""`. */
   readonly start: Cursor
+  /** The events that the route goes past without sending them, since an operator said so; the newest last. */
+  readonly skips?: readonly Skip[] | undefined
 }
 
-/** A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, and `start` where it is not `""`. */
-export function formatCheckpoint({ cursor, mark, start }: RouteCheckpoint): string {
-  return JSON.stringify({ cursor, mark, ...(start === '' ? {} : { start }) })
+/** An operator's word that an event is not to be sent. */
+export interface Skip {
+  readonly eventId: string
+  /** Who said so. */
+  readonly by: string
+  /** When, epoch in ms. */
+  readonly at: number
+  readonly why: string
+}
+
+/**
+ * A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, `start` where it is not `""`, and `skips` where
+ * there are some.
+ */
+export function formatCheckpoint({ cursor, mark, start, skips = [] }: RouteCheckpoint): string {
+  return JSON.stringify({
+    cursor,
+    mark,
+    ...(start === '' ? {} : { start }),
+    ...(skips.length === 0 ? {} : { skips }),
+  })
 }
 
 /** What `formatCheckpoint` made; undefined of `""`. Throws `CursorInvalidError` on anything else. */
 export function parseCheckpoint(route: string, stored: string): RouteCheckpoint | undefined {
   if (stored === '') return undefined
   try {
-    const { cursor, mark, start = '' } = JSON.parse(stored) as Record<string, unknown>
-    if (typeof cursor === 'string' && typeof mark === 'string' && typeof start === 'string')
-      return { cursor, mark, start }
+    const { cursor, mark, start = '', skips = [] } = JSON.parse(stored) as Record<string, unknown>
+    if (typeof cursor === 'string' && typeof mark === 'string' && typeof start === 'string' && areSkips(skips))
+      return { cursor, mark, start, ...(skips.length === 0 ? {} : { skips }) }
   } catch {
     // falls through to the one error that says what was expected
   }
@@ -27,4 +47,8 @@ export function parseCheckpoint(route: string, stored: string): RouteCheckpoint 
     cursor: stored,
     expected: '{"cursor":"…","mark":"…"}',
   })
+}
+
+function areSkips(value: unknown): value is readonly Skip[] {
+  return Array.isArray(value) && value.every((each) => typeof (each as Skip | null)?.eventId === 'string')
 }

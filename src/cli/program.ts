@@ -1,13 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { describeError } from './describe-error.ts'
+import { describeError } from '../service/describe-error.ts'
 import { exitCodeOf } from './exit-code.ts'
 
 /** Runs the command line with these arguments, and ends the process with its exit code: 0, 1 for a failure, 2 for wrong input. */
 export async function runProgram(args: readonly string[]): Promise<void> {
   quietWarnings()
   // A reader that goes away is no failure; a command that has more to do about it listens as well.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', outputFailed)
   const debug = args.includes('--debug')
   try {
     const program = await makeProgram(args)
@@ -27,6 +27,16 @@ export async function runProgram(args: readonly string[]): Promise<void> {
 /** Each is loaded when it is asked for; all of them for help and for what is no command. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).runCommand(),
+  check: async () => (await import('./check.ts')).checkCommand(),
+  status: async () => (await import('./status.ts')).statusCommand(),
+  reset: async () => (await import('./reset.ts')).resetCommand(),
+  replay: async () => (await import('./replay.ts')).replayCommand(),
+  pause: async () => (await import('./steer.ts')).steerCommand('pause'),
+  resume: async () => (await import('./steer.ts')).steerCommand('resume'),
+  stop: async () => (await import('./steer.ts')).steerCommand('stop'),
+  purge: async () => (await import('./purge.ts')).purgeCommand(),
+  skip: async () => (await import('./skip.ts')).skipCommand(),
+  dlq: async () => (await import('./dlq.ts')).dlqCommand(),
   tail: async () => (await import('./tail.ts')).tailCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),
@@ -48,7 +58,9 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
       `
 Examples:
   $ reflex-bridge demo
+  $ reflex-bridge check bridge.yaml
   $ reflex-bridge run bridge.yaml
+  $ reflex-bridge verify bridge.yaml
   $ reflex-bridge tail 'redis://127.0.0.1:6379?key=orders'
   $ reflex-bridge verify ./my-adapter.ts
 
@@ -66,9 +78,16 @@ Exit codes: 0 done or stopped, 1 failed, 2 wrong input.`,
     })
   for (const name of wanted) {
     const command = await commands[name]?.()
-    if (command !== undefined) program.addCommand(command.copyInheritedSettings(program))
+    if (command !== undefined) program.addCommand(inherit(command, program))
   }
   return program
+}
+
+/** Commander itself hands settings on to none that are added ready-made. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent)
+  for (const each of command.commands) inherit(each, command)
+  return command
 }
 
 function packageVersion(): string {
@@ -89,8 +108,13 @@ function quietWarnings(): void {
   })
 }
 
-function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error
+/** What is under way is left as a kill would leave it. */
+function outputFailed({ code, message }: NodeJS.ErrnoException): void {
+  if (code === 'EPIPE') return
+  try {
+    writeSync(2, `reflex-bridge: the output cannot be written: ${message}\n`)
+  } catch {} // it goes there as well
+  process.exit(1)
 }
 
 async function flushed(stream: NodeJS.WriteStream): Promise<void> {

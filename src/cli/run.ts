@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { wholeNumber } from './whole-number.ts'
 
 /** `reflex-bridge run`: forwards the routes of a configuration. */
 export function runCommand(): Command {
@@ -8,8 +9,8 @@ export function runCommand(): Command {
         'cannot go on ends and says what to do, and the others go on.',
     )
     .argument('<config>', 'file in YAML or JSON')
-    .option('--check', 'check the configuration and the connections, change nothing, and end')
     .option('--once', 'forward what is there and end; the first failure of a route ends it')
+    .option('--drain <ms>', 'how long what is under way may take when it is told to stop', wholeNumber)
     .option('--create-tables', 'create the tables that are missing')
     .option('--json', 'print log lines in JSON on a terminal too')
     .addHelpText('after', HELP)
@@ -21,9 +22,9 @@ export function runCommand(): Command {
 }
 
 interface RunCommandOptions {
-  readonly check?: true
   readonly once?: true
   readonly createTables?: true
+  readonly drain?: number
   readonly json?: true
 }
 
@@ -32,6 +33,9 @@ A configuration:
 
   logLevel: info                   # trace, debug, info, warn, error or silent
   createTables: true               # create the tables that are missing
+  standby: true                    # several processes may run this: one has a route, another takes over
+  leaseMs: 10000                   # for so long one that dies keeps its routes from the others
+  drainMs: 10000                   # what is not confirmed so long after Ctrl-C is abandoned, without loss
   routes:
     orders:                        # the checkpoint is kept under this name
       source:
@@ -47,11 +51,11 @@ A configuration:
 the configuration's folder. Checkpoints are kept beside the source, or where checkpoints: { url: … } says.
 
 Progress is one line per route on a terminal, and log lines in JSON elsewhere. Ctrl-C (SIGTERM) confirms and saves what is
-under way, and ends; a second one ends at once.
+under way, and ends, at the latest after drainMs; a second one ends at once.
 
 Exit codes: 0 stopped, or with --once all forwarded; 1 a route ended for good; 2 wrong input.
 
 Examples:
-  $ reflex-bridge run bridge.yaml --check
+  $ reflex-bridge run bridge.yaml
   $ DB_PASSWORD=secret reflex-bridge run bridge.yaml --create-tables
   $ reflex-bridge run bridge.yaml --once --json | tee bridge.log`

@@ -1,11 +1,33 @@
 /** Where `run` was when it failed. */
 export type RunStage = 'start' | 'cursor' | 'open' | 'receive' | 'handle' | 'commit'
 
+/**
+ * What an error is, for whoever decides what to do about it.
+ * - `retriable`: passes by itself, as a lost connection does
+ * - `fatal`: nothing but a change of the program, its options or its cursor helps
+ * - `poison`: the one event, `eventId`, can never be sent, whatever its destination is like; nothing is wrong with the others
+ * - `auth`: the login or a permission is missing, until somebody grants it
+ * - `quota`: a limit of room or rate is reached, until somebody frees some or raises it
+ * - `read-only`: the server takes no writes for now: it is a replica, or its disk fails
+ * - `oversize`: the event, `eventId`, is larger than the destination's limit, which can be raised
+ * - `fenced`: another runner has taken over
+ */
+export type ErrorKind = (typeof errorKinds)[number]
+
+const errorKinds = ['retriable', 'fatal', 'poison', 'auth', 'quota', 'read-only', 'oversize', 'fenced'] as const
+
+/** An attempt that is made soon again may do. */
+const passing: ReadonlySet<ErrorKind> = new Set(['retriable', 'quota', 'read-only', 'fenced'])
+
 /** Options of every error of this package. */
 export interface ReflexErrorOptions {
   readonly cause?: unknown
-  /** Whether trying again, unchanged, can succeed. Default: true. */
+  /** Whether trying again, unchanged, can succeed. Default: as `kind` says; true for `retriable`, `quota`, `read-only` and `fenced`. */
   readonly retriable?: boolean
+  /** Default: `retriable` or `fatal`, as `retriable` says. */
+  readonly kind?: ErrorKind
+  /** The one event that it is about. */
+  readonly eventId?: string | undefined
 }
 
 /**
@@ -16,11 +38,17 @@ export class ReflexError extends Error {
   override readonly name: string = 'ReflexError'
   readonly code: string
   readonly retriable: boolean
+  readonly kind: ErrorKind
+  /** The one event that it is about; undefined where it is about none, or several. */
+  readonly eventId: string | undefined
 
-  constructor(code: string, message: string, { cause, retriable = true }: ReflexErrorOptions = {}) {
+  constructor(code: string, message: string, options: ReflexErrorOptions = {}) {
+    const { cause, kind = options.retriable === false ? 'fatal' : 'retriable', eventId } = options
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
-    this.retriable = retriable
+    this.retriable = options.retriable ?? passing.has(kind)
+    this.kind = kind
+    this.eventId = eventId
   }
 }
 
@@ -114,7 +142,7 @@ export class CursorConflictError extends ReflexError {
         (o.reset
           ? 'it was reset while this runner was at work, which starts again from there.'
           : 'another runner of this name is at work. Stop one of them, or give each its own name.'),
-      { cause: o.cause },
+      { cause: o.cause, kind: o.reset ? 'retriable' : 'fenced' },
     )
     this.consumer = o.consumer
     this.expected = o.expected
@@ -127,7 +155,7 @@ export class CursorConflictError extends ReflexError {
 export class FencedError extends ReflexError {
   override readonly name = 'FencedError'
   constructor(message: string, cause?: unknown) {
-    super('FENCED', message, { cause })
+    super('FENCED', message, { cause, kind: 'fenced' })
   }
 }
 
@@ -164,9 +192,8 @@ export class RunError extends ReflexError {
   override readonly name = 'RunError'
   readonly stage: RunStage
   readonly consumer: string
-  /** The event at which it failed; undefined where no single event was at hand. */
-  readonly eventId: string | undefined
 
+  /** `eventId`: the event at which it failed; undefined where no single one was at hand. */
   constructor(
     stage: RunStage,
     { consumer, eventId, cause }: { consumer: string; eventId?: string | undefined; cause: unknown },
@@ -175,11 +202,10 @@ export class RunError extends ReflexError {
     super(
       codeOf(cause) ?? `${stage.toUpperCase()}_FAILED`,
       `consumer ${JSON.stringify(consumer)} failed in stage ${stage}${at}: ${messageOf(cause)}`,
-      { cause, retriable: isRetriable(cause) },
+      { cause, retriable: isRetriable(cause), kind: errorKind(cause), eventId },
     )
     this.stage = stage
     this.consumer = consumer
-    this.eventId = eventId
   }
 }
 
@@ -198,4 +224,34 @@ export function codeOf(error: unknown): string | undefined {
 /** Whether trying again can help. What is not known to be final is worth another try. */
 export function isRetriable(error: unknown): boolean {
   return codeOf(error) === undefined || (error as ReflexError).retriable
+}
+
+/**
+ * What kind of an error it is: the kind of the first error that has one, of this one and of what caused it. A `ReflexError` of
+ * an older copy of this package has none, and is `retriable` or `fatal`; so is what is not known at all: `retriable`.
+ */
+export function errorKind(error: unknown): ErrorKind {
+  for (const each of chain(error)) {
+    const { kind } = each as { kind?: unknown }
+    if (errorKinds.some((known) => known === kind)) return kind as ErrorKind
+    if (codeOf(each) !== undefined) return isRetriable(each) ? 'retriable' : 'fatal'
+  }
+  return 'retriable'
+}
+
+/** The one event that an error, or what caused it, is about; undefined if that is not known. */
+export function eventIdOf(error: unknown): string | undefined {
+  for (const each of chain(error)) {
+    const { eventId } = each as { eventId?: unknown }
+    if (typeof eventId === 'string') return eventId
+  }
+  return undefined
+}
+
+/** An error, what caused it, and so on; no more than anybody wraps, since causes may go round in a circle. */
+function chain(error: unknown): object[] {
+  const errors: object[] = []
+  for (let e = error; typeof e === 'object' && e !== null && errors.length < 20; e = (e as { cause?: unknown }).cause)
+    errors.push(e)
+  return errors
 }

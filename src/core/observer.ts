@@ -17,6 +17,8 @@ export interface Observer {
   saved?(cursor: Cursor): void
   /** A destination had lost, or already held, what its checkpoint says otherwise; the text says what was done. */
   repaired?(text: string): void
+  /** The position passes an event that was not sent: it is in the dead letters, or an operator has said to skip it. */
+  passed?(event: { readonly eventId: string; readonly as: 'dead letter' | 'skipped'; readonly reason: string }): void
   /** The run, or an attempt of a supervised one, failed. */
   failed?(error: unknown): void
   /** `supervise` starts again after `delayMs`, since the attempt ended with `error`; so many failed in a row, 0 after an operator's reset. */
@@ -89,6 +91,7 @@ export function statusObserver(source?: Pick<Source, 'stream' | 'backlog' | 'blo
     repaired: (text) => {
       state.repair = text
     },
+    passed: () => {},
     failed: (error) => {
       state.lastError = error
     },
@@ -119,6 +122,7 @@ export function combineObservers(...observers: readonly (Observer | undefined)[]
     progress: each('progress'),
     saved: each('saved'),
     repaired: each('repaired'),
+    passed: each('passed'),
     failed: each('failed'),
     restarting: each('restarting'),
   }

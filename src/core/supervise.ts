@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from './clock.ts'
-import { codeOf, isRetriable, ReflexError } from './errors.ts'
+import { codeOf, type ErrorKind, errorKind, isRetriable, ReflexError } from './errors.ts'
 import { combineObservers, type Observer } from './observer.ts'
 import type { Ended } from './run.ts'
 
@@ -28,12 +28,20 @@ export interface AttemptOptions {
   readonly observer: Observer
 }
 
+/**
+ * What is mended from outside while this waits: permissions are granted again, room is made, a replica becomes the primary, a limit
+ * is raised, an event is skipped. Nobody then has to start anything.
+ */
+const MENDED_OUTSIDE: ReadonlySet<ErrorKind> = new Set(['auth', 'quota', 'read-only', 'oversize', 'poison'])
+
 /** After so many conflicts with another runner it is certain that there is one. */
 const DUELS = 3
 
 /**
  * Starts `attempt` again after each failure that may pass, with exponential back-off and full jitter, reset by progress.
- * Rejects at once on what is not retriable (a trimmed, ahead or invalid cursor, an option, a configuration), and with
+ * Rejects at once on what is not retriable (a trimmed, ahead or invalid cursor, an option, a configuration), unless it is of a kind
+ * that is mended from outside (`auth`, `quota`, `read-only`, `oversize`, `poison`): that is tried again as well, `auth` only every
+ * `maxDelayMs`, since a login that is tried all the time may lock the account. Rejects with
  * `ANOTHER_RUNNER` after three conflicts in a row with another runner of the same name. A cursor reset by an operator is
  * no failure: the next attempt starts from it.
  *
@@ -72,7 +80,8 @@ export async function supervise<T extends Ended>(
     } catch (thrown) {
       error = thrown
     }
-    if (!isRetriable(error)) throw error
+    const kind = errorKind(error)
+    if (!isRetriable(error) && !MENDED_OUTSIDE.has(kind)) throw error
     if (signal?.aborted) return { reason: 'aborted', error }
     let delayMs = 0
     if (wasReset(error)) {
@@ -89,7 +98,7 @@ export async function supervise<T extends Ended>(
         )
       }
       failures = progress && !duel ? 1 : failures + 1
-      delayMs = duel ? maxDelayMs : random() * Math.min(maxDelayMs, minDelayMs * 2 ** (failures - 1))
+      delayMs = duel || kind === 'auth' ? maxDelayMs : random() * Math.min(maxDelayMs, minDelayMs * 2 ** (failures - 1))
     }
     observer?.restarting?.({ delayMs, failures, error })
     try {

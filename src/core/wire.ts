@@ -38,7 +38,7 @@ export function encodeFields(event: Event, source: string): WireField[] {
       throw new ReflexError(
         'EVENT_UNENCODABLE',
         `event ${event.id}: the header or foreignId ${JSON.stringify(name)}: ${JSON.stringify(value)} is not well-formed Unicode and would be changed on the way`,
-        { retriable: false },
+        { kind: 'poison', eventId: event.id },
       )
     }
   }

@@ -1,15 +1,17 @@
 import { bridge } from '../bridge/bridge.ts'
+import { leasedSink } from '../bridge/leased-sink.ts'
 import { untilAborted } from '../core/abort.ts'
-import { systemClock } from '../core/clock.ts'
-import { isRetriable } from '../core/errors.ts'
-import type { Cursor } from '../core/event.ts'
+import { type Clock, systemClock } from '../core/clock.ts'
+import { isRetriable, ReflexError, RunError } from '../core/errors.ts'
 import { combineObservers, type Observer, type Status, statusObserver } from '../core/observer.ts'
-import { oldestUnread } from '../core/oldest-unread.ts'
 import type { Ended } from '../core/run.ts'
 import type { Source } from '../core/stream.ts'
 import { type AttemptOptions, supervise } from '../core/supervise.ts'
+import type { RouteConfig } from './config/parse-config.ts'
+import { wantedOf, watchControl } from './control/watch-control.ts'
 import { type OpenRoute, openRoute } from './open-route.ts'
-import type { RouteConfig } from './parse-config.ts'
+import { type RouteState, type StandbyOptions, serveRoute } from './serve-route.ts'
+import { unreadAfter } from './unread.ts'
 
 /** Options of `startRoute`. */
 export interface StartRouteOptions {
@@ -19,7 +21,13 @@ export interface StartRouteOptions {
   readonly once?: boolean | undefined
   /** Tables that are missing are created. Default: false. */
   readonly createTables?: boolean | undefined
+  /** Other processes may bridge the route as well: it is forwarded only while this one holds its lease. Default: alone. */
+  readonly standby?: StandbyOptions | undefined
+  /** After `signal`, what is not confirmed within this is abandoned, in ms. Default: 10,000. */
+  readonly drainMs?: number | undefined
   readonly observer?: Observer | undefined
+  /** Is told when the route is paused, stopped, on standby or this process's turn. */
+  readonly onTurn?: ((text: string) => void) | undefined
   /** Is told what an operator should know while all is well otherwise, for example which transaction holds the source up. */
   readonly onNote?: ((text: string) => void) | undefined
 }
@@ -38,14 +46,10 @@ export interface RunningRoute {
 
 /** A snapshot of a route. */
 export interface RouteStatus extends Status {
-  /** `waiting` is between a failure and the next attempt. */
-  readonly state: 'starting' | 'running' | 'waiting' | 'ended'
+  readonly state: RouteState
+  /** With standby, the process that has the route, this one or another; undefined where nobody has it, or without standby. */
+  readonly owner?: string | undefined
 }
-
-/** A status does not wait longer for the backlog. */
-const UNREAD_WITHIN_MS = 2000
-/** Counting a backlog may be work for the server: the source is asked for no more than one part of the time in so many. */
-const UNREAD_SHARE = 20
 
 /**
  * Starts a route: its bridge under `supervise`, with fresh connections for every attempt, so that nothing dead is used again.
@@ -53,11 +57,21 @@ const UNREAD_SHARE = 20
  */
 export function startRoute(
   route: RouteConfig,
-  { signal, once = false, createTables = false, observer, onNote }: StartRouteOptions,
+  {
+    signal,
+    once = false,
+    createTables = false,
+    standby,
+    drainMs = 10_000,
+    observer,
+    onNote,
+    onTurn,
+  }: StartRouteOptions,
 ): RunningRoute {
-  const { name, fromHead } = route
+  const { name, fromHead, transform } = route
   const status = statusObserver()
-  let state: RouteStatus['state'] = 'starting'
+  let state: RouteState = 'starting'
+  let owner: string | undefined
   let source: Source | undefined
   const told = new Set<string>()
   /** What attempts that come to nothing have to say is said once. */
@@ -72,12 +86,14 @@ export function startRoute(
     saved: () => told.clear(),
     restarting: () => {
       state = 'waiting'
+      owner = undefined // the lease is given back meanwhile
     },
   }
   const observers = combineObservers(states, status, observer)
+  const context = { createTables, readOnly: false, note }
 
-  const prepare = async (): Promise<OpenRoute> => {
-    const open = await openRoute(route, { createTables, readOnly: false, note })
+  const prepare = async (signal: AbortSignal): Promise<OpenRoute> => {
+    const open = await openRoute(route, context)
     try {
       if (createTables) await untilAborted(open.createTables(), signal)
       return open
@@ -86,7 +102,7 @@ export function startRoute(
       throw error
     }
   }
-  const close = async (open: OpenRoute): Promise<void> => {
+  const close = async (open: AsyncDisposable): Promise<void> => {
     try {
       await open[Symbol.asyncDispose]()
     } catch (error) {
@@ -94,65 +110,96 @@ export function startRoute(
     }
   }
 
+  const control = watchControl(route, context)
+  const serve = serveRoute(route, {
+    ...{ control, context, standby, once, signal },
+    tell: (now, about = { owner }) => {
+      if (about.text !== undefined && (now !== state || about.owner !== owner)) onTurn?.(about.text)
+      state = now
+      owner = about.owner
+    },
+  })
   const attempt = async (options: AttemptOptions): Promise<Ended> => {
-    state = 'starting'
-    let open: OpenRoute
     try {
-      open = await prepare()
+      return await serve(async ({ signal, lease }) => {
+        const open = await prepare(signal)
+        try {
+          source = open.source
+          const sink = lease === undefined ? open.sink : leasedSink(open.sink, lease)
+          return await bridge(
+            { name, ...open, sink, transform },
+            { ...options, signal, clock: systemClock, toHead: once, fromHead },
+          )
+        } finally {
+          source = undefined
+          await close(open)
+        }
+      })
     } catch (error) {
-      if (!signal.aborted) options.observer.failed?.(error)
+      if (!signal.aborted && !(error instanceof RunError)) options.observer.failed?.(error) // a bridge tells its own
       throw error
     }
-    try {
-      source = open.source
-      return await bridge({ name, ...open }, { ...options, toHead: once, fromHead })
-    } finally {
-      source = undefined
-      await close(open)
-    }
+  }
+
+  /** The pause before the next attempt ends early when operators want something else than when it began. */
+  const sleep: Clock['sleep'] = async (ms, until) => {
+    const before = wantedOf(control.record)
+    using other = control.when((wanted) => state === 'waiting' && wanted !== before)
+    const either = until === undefined ? other.signal : AbortSignal.any([until, other.signal])
+    await systemClock.sleep(ms, either).catch(() => until?.throwIfAborted())
   }
 
   const run = async (): Promise<RouteEnd> => {
     try {
-      if (!once) return await supervise(attempt, { signal, observer: observers })
+      if (!once) {
+        const clock = { ...systemClock, sleep }
+        // What is abandoned is abandoned below.
+        return await supervise(attempt, { signal, graceMs: drainMs + 1000, clock, observer: observers })
+      }
       return await attempt({ signal, clock: systemClock, observer: observers })
     } catch (error) {
       if (!signal.aborted || !isRetriable(error)) return { reason: 'failed', error }
       return { reason: 'aborted', error }
     } finally {
-      state = 'ended'
+      await close(control)
     }
   }
   const ended = async (): Promise<RouteEnd> => {
-    const { reason, error } = await run()
+    const { reason, error } = await drained(run(), { name, signal, drainMs })
+    state = 'ended'
     return reason !== 'failed' && error === signal.reason ? { reason } : { reason, error }
   }
-
-  type Unread = Pick<Status, 'backlog' | 'oldestUnreadAt'>
-  let known: Unread | undefined
-  let askAgainAt = 0
-  const unreadAfter = async (position: Cursor): Promise<Unread | undefined> => {
-    const askedAt = performance.now()
-    if (source === undefined) known = undefined // nobody can tell
-    if (source === undefined || askedAt < askAgainAt) return known
-    askAgainAt = askedAt + UNREAD_WITHIN_MS
-    const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
-    // The bridge meets the same failure, and tells it.
-    const backlog = await source.backlog?.(position, limit).catch(() => undefined)
-    const oldest =
-      backlog?.count === 0n ? undefined : await oldestUnread(source, position, limit).catch(() => undefined)
-    known = { backlog, oldestUnreadAt: oldest?.timestamp }
-    const now = performance.now()
-    askAgainAt = now + (now - askedAt) * UNREAD_SHARE
-    return known
-  }
+  const unread = unreadAfter()
 
   return {
     name,
     ended: ended(),
     status: async () => {
       const now = { ...(await status.status()), blocked: source?.blocked?.() }
-      return { ...now, state, ...(now.position === undefined ? {} : await unreadAfter(now.position)) }
+      const following = now.position === undefined ? {} : await unread(source, now.position)
+      return { ...now, state, owner, ...following }
     },
+  }
+}
+
+/** How a route ends; once the signal has aborted, no later than after the time that it has to drain. */
+async function drained(
+  ending: Promise<RouteEnd>,
+  { name, signal, drainMs }: { readonly name: string; readonly signal: AbortSignal; readonly drainMs: number },
+): Promise<RouteEnd> {
+  const settled = new AbortController()
+  const late = async (): Promise<RouteEnd> => {
+    await untilAborted(ending, signal).catch(() => {})
+    await systemClock.sleep(drainMs, settled.signal)
+    const error = new ReflexError(
+      'DRAIN_EXCEEDED',
+      `what the route ${name} had under way was not confirmed within ${drainMs} ms and was abandoned: what of it has arrived is found out when the route is started again`,
+    )
+    return { reason: 'aborted', error }
+  }
+  try {
+    return await Promise.race([ending, late()])
+  } finally {
+    settled.abort()
   }
 }

@@ -74,13 +74,14 @@ export const brokers: Readonly<Record<string, Broker>> = {
     start: () => own(startServer('kafka', { from: ['docker', 'native'] })),
     startForgetful: () => own(startServer('kafka', { from: ['native'] })), // its files are cut
     make: async (server) => {
-      const topic = fresh('out')
+      const topics = [fresh('out'), fresh('out')]
       const kafka = kafkaTestClient(server.url)
       const [admin, producer] = [kafka.admin(), kafka.producer({ allowAutoTopicCreation: false })]
       await Promise.all([admin.connect(), producer.connect()])
-      await admin.createTopics({ topics: [{ topic, numPartitions: PARTITIONS }], waitForLeaders: false })
+      const created = topics.map((topic) => ({ topic, numPartitions: PARTITIONS }))
+      await admin.createTopics({ topics: created, waitForLeaders: false })
       const isThere = (): Promise<boolean> =>
-        admin.fetchTopicMetadata({ topics: [topic] }).then(
+        admin.fetchTopicMetadata({ topics }).then(
           () => true,
           () => false,
         )
@@ -90,25 +91,28 @@ export const brokers: Readonly<Record<string, Broker>> = {
         at: (_, via) => ({
           kind: 'kafka',
           brokers: server.url,
-          topic,
+          topics,
           ...(via && { via: { host: via.host, port: via.port } }),
         }),
         // Each partition is in order: together they are in the order of the source, in which they are held against it.
         lines: async (route) => {
-          const partitions = await Promise.all(
-            Array.from({ length: PARTITIONS }, (_, i) => committedEvents(kafkaAdapterClient(server.url), topic, i)),
+          const client = kafkaAdapterClient(server.url)
+          const partitions = topics.flatMap((topic) =>
+            Array.from({ length: PARTITIONS }, (_, i) => committedEvents(client, topic, i)),
           )
-          return inSourceOrder(partitions.map((events) => events.filter(isOf(route)).map(lineOf)))
+          return inSourceOrder((await Promise.all(partitions)).map((events) => events.filter(isOf(route)).map(lineOf)))
         },
-        writeForeign: async () => void (await producer.send({ topic, messages: [{ value: 'of others' }] })),
+        writeForeign: async () =>
+          void (await producer.send({ topic: topics[0] as string, messages: [{ value: 'of others' }] })),
         loseTail: async () => {
           await server.process.kill()
-          for (let i = 0; i < PARTITIONS; i++)
-            await cutLog(join(folder, `${topic}-${i}`, '00000000000000000000.log'), 0.5 + Math.random() / 2)
+          for (const topic of topics)
+            for (let i = 0; i < PARTITIONS; i++)
+              await cutLog(join(folder, `${topic}-${i}`, '00000000000000000000.log'), 0.5 + Math.random() / 2)
           await server.process.start()
         },
         [Symbol.asyncDispose]: async () => {
-          await admin.deleteTopics({ topics: [topic] }).catch(() => {}) // the server may be gone
+          await admin.deleteTopics({ topics }).catch(() => {}) // the server may be gone
           await Promise.all([admin.disconnect(), producer.disconnect()])
         },
       }

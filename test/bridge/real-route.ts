@@ -7,7 +7,7 @@ import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysq
 import { redisFailFast, redisSink } from '../../src/adapters/redis/index.ts'
 import { openSqlite, sqliteCursors, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import type { BridgeSpec } from '../../src/bridge/bridge.ts'
-import { disposeStack } from '../../src/core/index.ts'
+import { disposeStack, type Event } from '../../src/core/index.ts'
 import type { Address } from '../../src/testing/servers/index.ts'
 import { kafkaAdapterClient } from '../subjects/kafka.ts'
 
@@ -19,7 +19,7 @@ export type SourceAt =
 /** Where a destination is. */
 export type SinkAt =
   | { readonly kind: 'jetstream'; readonly servers: string; readonly stream: string; readonly subject: string }
-  | { readonly kind: 'kafka'; readonly brokers: string; readonly topic: string; readonly via?: Address }
+  | { readonly kind: 'kafka'; readonly brokers: string; readonly topics: readonly string[]; readonly via?: Address }
   | { readonly kind: 'redis'; readonly url: string; readonly key: string }
   | { readonly kind: 'sqlite'; readonly file: string }
 
@@ -61,12 +61,18 @@ export function openRoute({ name, source, sink }: RouteAt): RealRoute {
         return {
           sink: jetstreamSink({
             connect: () => connectNats({ servers, ...jetstreamFailFast }),
-            ...{ stream, subject },
+            ...{ stream, subject: `${subject}.{type}.of-{foreignId}` },
           }),
         }
       }
-      case 'kafka':
-        return { sink: kafkaSink(kafkaAdapterClient(sink.brokers, sink.via), { topic: sink.topic }) }
+      case 'kafka': {
+        const { brokers, topics, via } = sink
+        const topic = {
+          name: `all of ${topics[0]}`,
+          of: ({ id }: Event) => topics[Number(id) % topics.length] as string,
+        }
+        return { sink: kafkaSink(kafkaAdapterClient(brokers, via), { topic, topics }) }
+      }
       case 'redis':
         return { sink: redisSink(new Redis(sink.url, { ...redisFailFast }), { key: sink.key }) }
       case 'sqlite': {

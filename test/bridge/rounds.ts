@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { bridge } from '../../src/bridge/bridge.ts'
 import { parseCheckpoint } from '../../src/bridge/checkpoint.ts'
-import { supervise } from '../../src/core/index.ts'
+import { isRetriable, supervise } from '../../src/core/index.ts'
 import { eventually, within } from '../tools/reader.ts'
 import type { Destination, OwnServer } from './destinations.ts'
-import type { Line, Origin } from './origins.ts'
+import type { Origin } from './origins.ts'
 import { openRoute, type RouteAt } from './real-route.ts'
 
 /** What a route connects. */
@@ -123,11 +123,14 @@ export async function checkEqual({ origin, destination, name = 'route' }: Ends, 
   const expected = await origin.lines()
   ok(expected.length > 20, `only ${expected.length} events were written`)
   const last = String(expected.at(-1))
-  let found: Line[] = []
   const arrived = async (): Promise<boolean> => {
     await sleep(50)
-    found = await destination.lines(name)
-    return String(found.at(-1)) === last
+    try {
+      return String((await destination.lines(name)).at(-1)) === last
+    } catch (error) {
+      if (!isRetriable(error)) throw error // a server that has just started is not there yet
+      return false
+    }
   }
   try {
     await Promise.race([eventually(arrived, 30_000, 'the last event'), bridge.running])

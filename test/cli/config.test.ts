@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { ConfigError } from '../../src/service/config-error.ts'
-import { type Config, parseConfig } from '../../src/service/parse-config.ts'
+import { ConfigError } from '../../src/service/config/config-error.ts'
+import { type Config, parseConfig } from '../../src/service/config/parse-config.ts'
 
 const parse = (text: string, environment: Record<string, string> = {}): Config =>
   parseConfig(text, { title: 'bridge.yaml', folder: '/srv', environment })
@@ -30,7 +30,7 @@ function route(parts: Partial<Record<'source' | 'sink' | 'rest', string>> = {}):
 describe('a configuration', () => {
   it('has defaults, and paths relative to its folder', () => {
     const { routes, ...rest } = parse(route())
-    expect(rest).toEqual({ logLevel: 'info', createTables: false })
+    expect(rest).toEqual({ logLevel: 'info', createTables: false, drainMs: 10_000 })
     const [orders] = routes
     expect(orders).toMatchObject({
       name: 'orders',
@@ -45,6 +45,7 @@ describe('a configuration', () => {
     const { routes, ...rest } = parse(`
 logLevel: warn
 createTables: true
+drainMs: 500
 routes:
   a:
     source: { url: mysql://app@db/shop, password: 'p@ss', table: t, name: shop, columns: { foreignId: order_id }, barrier: write, gapTimeoutMs: 60000, tls: verify-ca, ca: ca.pem }
@@ -55,12 +56,41 @@ routes:
     source: { url: redis://cache, key: k2, name: n }
     sink: { url: sqlite:/var/log.db, table: log }
     checkpoints: { url: mysql://db/shop, table: c }`)
-    expect(rest).toEqual({ logLevel: 'warn', createTables: true })
+    expect(rest).toEqual({ logLevel: 'warn', createTables: true, drainMs: 500 })
     expect(routes.map(({ source, sink, checkpoints }) => [source.name, sink.name, checkpoints.name])).toEqual([
       ['mysql://app@db:3306/shop?table=t', 'rediss://u@cache:6380/2?key=k', 'redis://cache:6379/0?prefix=r:'],
       ['redis://cache:6379/0?key=k2', 'sqlite:/var/log.db?table=log', 'mysql://db:3306/shop?table=c'],
     ])
     expect(routes[0]?.fromHead).toBe(true)
+  })
+
+  it('keeps checkpoints beside the source with the same login, and as much encryption', () => {
+    const [orders] = parse(
+      route({ source: '{ url: "mysql://app@db/shop", password: x, tls: verify-ca, ca: ca.pem, table: t }' }),
+    ).routes
+    for (const part of [orders?.checkpoints, orders?.control])
+      expect(part?.options).toEqual({ password: 'x', tls: 'verify-ca', ca: 'ca.pem', table: 'cursors' })
+    const [copies] = parse(route({ source: '{ url: "tls://cache", stream: s, ca: ca.pem }' })).routes
+    expect(copies?.checkpoints.options).toMatchObject({ ca: 'ca.pem', bucket: 'reflex-cursors' })
+  })
+
+  it('takes standby where leases can be kept beside the checkpoints, and nowhere else', () => {
+    const checkpoints = (url: string): string => route({ rest: `    checkpoints: { url: '${url}' }\n` })
+    expect(parse(`standby: true\n${route()}`).standby).toEqual({ leaseMs: 10_000 })
+    expect(parse(`standby: true\nleaseMs: 2000\n${checkpoints('mysql://db/shop')}`).standby).toEqual({ leaseMs: 2000 })
+    for (const url of ['redis://cache', 'nats://stream']) {
+      expect(problems(`standby: true\n${checkpoints(url)}`)).toEqual([
+        expect.stringMatching(
+          /^routes\.orders\.checkpoints: expected mysql: or sqlite: with standby, since the leases are kept .* \(line 6\)$/,
+        ),
+      ])
+    }
+    expect(problems(`leaseMs: 5000\n${route()}`)).toEqual([
+      expect.stringMatching(/^leaseMs: expected standby: true beside it/),
+    ])
+    expect(problems(`standby: true\nleaseMs: 10\n${route()}`)).toEqual([
+      expect.stringMatching(/^leaseMs: expected at least 1000, found 10/),
+    ])
   })
 
   it.each(readdirSync('examples').filter((file) => file.endsWith('.yaml')))('is right in examples/%s', (file) => {
@@ -128,7 +158,7 @@ createTable: true
       'routes.orders.fromHead: expected true or false, found a number (line 12)',
       'routes.audit.source: expected a mapping with a url, found nothing (line 13)',
       'routes.audit.sink: expected a mapping with a url, found a list (line 14)',
-      'routes.audit.form: unknown key: expected one of source, sink, checkpoints, fromHead (line 15)',
+      'routes.audit.form: unknown key: expected one of source, sink, checkpoints, deadLetters, fromHead, types, tombstones, transform, typeNames, headers, cloudEvents, key (line 15)',
       'createTable: unknown key: did you mean createTables? (line 16)',
     ])
   })
@@ -226,6 +256,14 @@ createTable: true
       'routes.b.sink: expected a log of its own, since ids: source needs one, but the route a goes there too (line 3)',
     ])
     expect(parse(two.replace(', ids: source', '')).routes).toHaveLength(2)
+  })
+
+  it('refuses dead letters and checkpoints in a table that is another one', () => {
+    const shared = (more: string): string =>
+      problems(`routes: { a: { source: { url: 'sqlite:a.db' }, sink: { url: 'sqlite:b.db' }, ${more} } }`).join()
+    expect(shared("deadLetters: { url: 'sqlite:b.db', table: events }")).toMatch(/a\.deadLetters: .*that of sink/)
+    expect(shared("deadLetters: { url: 'sqlite:a.db', table: cursors }")).toMatch(/a\.deadLetters: .*of checkpoints/)
+    expect(shared("checkpoints: { url: 'sqlite:a.db', table: events }")).toMatch(/a\.checkpoints: .*that of source/)
   })
 
   it('quotes no password in an error', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { describeError } from '../../src/cli/describe-error.ts'
 import { ReflexError, RunError } from '../../src/core/errors.ts'
+import { describeError } from '../../src/service/describe-error.ts'
 
 const refused = new AggregateError([
   new Error('connect ECONNREFUSED ::1:1'),

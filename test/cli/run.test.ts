@@ -1,13 +1,12 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the references to the environment are not template strings
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { createPool } from 'mysql2/promise'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
-import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
+import { sqliteEvents } from '../../src/adapters/sqlite/index.ts'
 import type { Event } from '../../src/core/event.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { argv, events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
@@ -152,81 +151,6 @@ describe('run, from SQLite to SQLite', () => {
   })
 })
 
-describe('run --check', () => {
-  it('finds what is missing, changes nothing, and exits with 1', async () => {
-    const cwd = sqliteShop(3, { createTables: false })
-    const { code, stdout } = await run(['run', 'bridge.yaml', '--check'], { cwd })
-    expect(code).toBe(1)
-    expect(stdout.split('\n').map((line) => line.replaceAll(cwd, '').replace(/ {2,}/g, '  '))).toEqual([
-      'orders: FAILED',
-      '  source  sqlite:/shop.db?table=events  head 3, backlog 3 positions',
-      '  sink  sqlite:/log.db?table=log  FAILED',
-      '  there is no file /log.db',
-      '  if it is not just misspelled, start with --create-tables, or set createTables: true',
-      '  checkpoints  sqlite:/shop.db?table=cursors  FAILED',
-      expect.stringMatching(/no such table: cursors/),
-      '  if it is not just misspelled, start with --create-tables, or set createTables: true',
-      '',
-    ])
-    expect(existsSync(join(cwd, 'log.db'))).toBe(false)
-  })
-
-  it('takes what run will create for granted, and tells where a route stands', async () => {
-    const cwd = sqliteShop(3)
-    const check = async (): Promise<unknown> => {
-      const { code, stdout } = await run(['run', 'bridge.yaml', '--check', '--json'], { cwd })
-      expect(code).toBe(0)
-      return jsonLines(stdout)
-    }
-    const later = { notes: ['it is not there yet: run creates it'] }
-    expect(await check()).toMatchObject([{ route: 'orders', ok: true, parts: [{ part: 'source' }, later, later] }])
-    expect(existsSync(join(cwd, 'log.db'))).toBe(false)
-    await run(['run', 'bridge.yaml', '--once'], { cwd })
-    insertInto(join(cwd, 'shop.db'), 'events', events(1, 3))
-    expect(await check()).toMatchObject([
-      { parts: [{ found: 'head 4, backlog 1 positions' }, { part: 'sink', ok: true }, { found: 'checkpoint 3' }] },
-    ])
-  })
-
-  it('does not even prepare a file for writing', async () => {
-    const cwd = sqliteShop(3)
-    await run(['run', 'bridge.yaml', '--once'], { cwd })
-    const modes = (mode: string): unknown[] =>
-      ['shop.db', 'log.db'].map((file) => {
-        using database = new DatabaseSync(join(cwd, file))
-        return database.prepare(`pragma journal_mode${mode}`).get()?.['journal_mode']
-      })
-    expect(modes(' = delete')).toEqual(['delete', 'delete'])
-    expect((await run(['run', 'bridge.yaml', '--check'], { cwd })).code).toBe(0)
-    expect(modes('')).toEqual(['delete', 'delete'])
-  })
-
-  it('leaves a route that is at work alone', async () => {
-    const cwd = sqliteShop(3)
-    const running = start(['run', 'bridge.yaml'], { cwd })
-    await running.printed(/open from/)
-    expect((await run(['run', 'bridge.yaml', '--check'], { cwd })).code).toBe(0)
-    insertInto(join(cwd, 'shop.db'), 'events', events(1, 3))
-    while ((await inTable(join(cwd, 'log.db'), 'log')).length < 4) expect(running.child.exitCode).toBeNull()
-    running.child.kill('SIGINT')
-    const { code, stdout } = await running.ended
-    expect(code).toBe(0)
-    expect(jsonLines(stdout).every(({ level }) => level === 'info')).toBe(true)
-  })
-
-  it('finds a checkpoint that cannot be resumed from', async () => {
-    const cwd = sqliteShop(3)
-    await run(['run', 'bridge.yaml', '--once'], { cwd })
-    using database = openSqlite(join(cwd, 'shop.db'))
-    insertInto(join(cwd, 'shop.db'), 'events', events(1, 3))
-    database.exec('delete from events where id <= 3')
-    const { code, stdout } = await run(['run', 'bridge.yaml', '--check'], { cwd })
-    expect(code).toBe(1)
-    expect(stdout).toContain('points at entries that have been removed')
-    expect(stdout).toContain('the checkpoint of this route is kept in')
-  })
-})
-
 describe('run, with servers', () => {
   it('forwards everything, through lost connections, and stops cleanly', async () => {
     const source = await mysqlLog()
@@ -333,15 +257,15 @@ routes:
     sink: { url: '${redis.url}', key: '${name}:2' }
 `,
     )
-    const runWith = (password: string, ...options: string[]): ReturnType<typeof run> =>
-      run(['run', 'bridge.yaml', '--debug', ...options], {
+    const runWith = (password: string, command: string, ...options: string[]): ReturnType<typeof run> =>
+      run([command, 'bridge.yaml', '--debug', ...options], {
         cwd: folder,
         env: { PASSWORD: password, ENCODED: encodeURIComponent(password) },
       })
     const [checked, good, bad] = [
-      await runWith(secret, '--check', '--create-tables'),
-      await runWith(secret, '--once'),
-      await runWith(`wrong ${secret}`),
+      await runWith(secret, 'check', '--create-tables'),
+      await runWith(secret, 'run', '--once'),
+      await runWith(`wrong ${secret}`, 'run', '--once'),
     ]
     expect([checked.code, good.code, bad.code]).toEqual([0, 0, 1])
     expect(jsonLines(bad.stdout).filter(({ level }) => level === 'error')).toMatchObject([

@@ -1,7 +1,8 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { events, insertInto, newFolder, run } from './command.ts'
+import { argv, events, insertInto, newFolder, run } from './command.ts'
 
 /** Wrong input: exit code 2, one line on stderr, nothing on stdout, no stack trace. */
 async function expectRefused(args: readonly string[], message: RegExp, cwd = newFolder()): Promise<void> {
@@ -29,7 +30,8 @@ describe('the command line', () => {
       expect(stdout).toMatch(/^Usage: reflex-bridge/)
       expect(stdout).toContain('Examples:\n  $ ')
     }
-    for (const command of ['run', 'tail', 'demo']) expect(all.stdout).toContain(`\n  ${command} `)
+    for (const command of ['run', 'check', 'status', 'verify', 'reset', 'replay', 'tail', 'demo'])
+      expect(all.stdout).toContain(`\n  ${command} `)
     expect(ofTailToo.stdout).toBe(ofTail.stdout)
   })
 
@@ -46,6 +48,7 @@ describe('the command line', () => {
       expectRefused(['run', 'a.yaml', 'b.yaml'], /too many arguments/),
       expectRefused(['run', 'a.yaml', '--onse'], /unknown option '--onse' \(Did you mean --once\?\)/),
       expectRefused(['tail'], /missing required argument 'url'/),
+      expectRefused(['dlq', 'list'], /missing required argument 'config'/),
     ])
     await Promise.all([
       expectRefused(['tail', 'sqlite:a.db', '--after'], /'--after <cursor>' argument missing/),
@@ -98,6 +101,15 @@ describe('the command line', () => {
     expect(plain.stderr).toMatch(/^reflex-bridge: [^\n]*no table other[^\n]*\n$/)
     expect(debug.stderr).toMatch(/no table other[^\n]*\n {4}at /)
     expect([plain.code, debug.code]).toEqual([1, 1])
+  })
+
+  it.runIf(existsSync('/dev/full'))('says in a line that its output cannot be written, as on a full disk', () => {
+    const full = openSync('/dev/full', 'w')
+    const [node, ...rest] = argv as [string, ...string[]]
+    const { status, stderr } = spawnSync(node, [...rest, '--version'], { stdio: ['ignore', full, 'pipe'] })
+    closeSync(full)
+    expect(`${stderr}`).toMatch(/^reflex-bridge: the output cannot be written: ENOSPC[^\n]*\n$/)
+    expect(status).toBe(1)
   })
 
   it('says which Node it needs on an older one', async () => {

@@ -218,7 +218,7 @@ describe('verify', () => {
     const good = sourceModule()
     const code = 'export const create = () => ({})'
     const refused: readonly (readonly [args: readonly string[], message: RegExp])[] = [
-      [[], /missing required argument 'module'/],
+      [[], /missing required argument 'file'/],
       [['missing.ts'], /missing\.ts: there is no file \S+missing\.ts/],
       [[moduleOf("throw new Error('boom')")], /adapter\.ts cannot be imported: boom/],
       [[moduleOf('export const create = (')], /adapter\.ts cannot be imported: .*\(\S+adapter\.ts:1\)/],

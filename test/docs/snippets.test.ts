@@ -10,7 +10,14 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Server, startServer } from '../../src/testing/index.ts'
 
 const run = promisify(execFile)
-const documents = ['README.md', 'docs/kafka.md', 'docs/jetstream.md', 'docs/redis.md', 'docs/mysql.md']
+const documents = [
+  'README.md',
+  'docs/kafka.md',
+  'docs/jetstream.md',
+  'docs/redis.md',
+  'docs/mysql.md',
+  'docs/transforms.md',
+]
 const snippets = documents.flatMap((document) => {
   let title = ''
   const found: { name: string; code: string }[] = []

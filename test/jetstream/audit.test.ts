@@ -7,7 +7,7 @@ import {
 } from '../../src/adapters/jetstream/index.ts'
 import { streamRisks } from '../../src/adapters/jetstream/stream-risks.ts'
 import { messageOf } from '../../src/core/errors.ts'
-import { nats } from '../../src/service/schemes/nats.ts'
+import { nats } from '../../src/service/config/schemes/nats.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { hasAtomicBatches } from '../subjects/jetstream.ts'
 import { errorOf } from '../tools/reader.ts'

@@ -10,7 +10,7 @@ import { events, modes, route, upTo } from './sink-route.ts'
 
 const limitMs = 180_000
 
-test('a stream and a bucket are kept on three servers unless asked otherwise, and one replica is a risk', {
+test.concurrent('a stream and a bucket are kept on three servers unless asked otherwise, and one replica is a risk', {
   timeout: limitMs,
 }, async () => {
   const { admin, urls } = await natsCluster()
@@ -77,7 +77,7 @@ const cases = modes.flatMap(({ mode, config }) =>
   Object.entries(faults).map(([what, fault]) => ({ mode, config, what, ...fault })),
 )
 
-describe.each(cases)('a leader that $what under load, $mode', ({ config, fail, rounds }) => {
+describe.concurrent.each(cases)('a leader that $what under load, $mode', ({ config, fail, rounds }) => {
   test('costs no event, and none is there twice', { timeout: limitMs }, async () => {
     const cluster = await natsCluster()
     const { urls, admin } = cluster

@@ -48,7 +48,7 @@ describe.each(clientNames)('%s', (client) => {
       fc.asyncProperty(arbitraryEvent(), fc.boolean(), async (body, isFirst) => {
         const event = { ...body, id: '5@x' }
         const own = { 'Nats-Batch-Id': 'a', ...(isFirst ? { 'Nats-Expected-Last-Subject-Sequence': '4' } : {}) }
-        const { headers, data } = withHeaders(encodeMessage(event, { prefix: 'p', source: 'shop' }), own)
+        const { headers, data } = withHeaders(encodeMessage(event, { subject: 'p.1', source: 'shop' }), own)
         const message = await send(headers, data)
         expect(headerText(message)).toBeDefined()
         const decoded = decodeMessage(delivered(message))

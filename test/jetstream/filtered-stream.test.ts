@@ -203,7 +203,7 @@ async function follow(client: ClientName, { filters, batchSize, steps }: Schedul
   }
 }
 
-describe.each(clientNames)('%s', (client) => {
+describe.concurrent.each(clientNames)('%s', (client) => {
   test('a reader with a filter loses nothing, and is told of what was trimmed only if it was', {
     timeout: 120_000,
   }, async () => {

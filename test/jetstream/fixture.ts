@@ -1,9 +1,10 @@
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import type { ConnectNats } from '../../src/adapters/jetstream/index.ts'
 import type { NewEvent } from '../../src/core/event.ts'
 import { type Server, type StartServerOptions, startServer } from '../../src/testing/servers/index.ts'
 import { messageOf, natsClients } from '../subjects/jetstream.ts'
 import { type NatsAdmin, natsAdmin } from '../subjects/nats-admin.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 
 export type ClientName = keyof typeof natsClients
 /** The clients that the adapter works with. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { onTestFinished } from 'vitest'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 
 /** What happens to the bytes of a connection. */
 export interface FrameFaults {

@@ -1,6 +1,6 @@
 import { jetstream } from '@nats-io/jetstream'
 import { connect as connectV3, headers as v3Headers } from '@nats-io/transport-node'
-import { describe, expect, inject, onTestFinished, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { headerBlock } from '../../src/adapters/jetstream/codec.ts'
 import {
   type ConnectNats,
@@ -14,6 +14,7 @@ import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import type { EventStream, Source } from '../../src/core/stream.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, eventually, reader, within } from '../tools/reader.ts'
 import { clientNames, connector, ownServer } from './fixture.ts'
 import { type SourceLog, sourceLog } from './source-log.ts'
@@ -80,7 +81,7 @@ describe('a start that the server would change silently is an error', () => {
   })
 })
 
-describe('removed under a running consumer', () => {
+describe.concurrent('removed under a running consumer', () => {
   test('a purge of what was not delivered yet is an error, and never a jump', async () => {
     const one = await sourceLog()
     await one.append(50)
@@ -203,7 +204,7 @@ describe('removed under a running consumer', () => {
   })
 })
 
-describe('the position moves over what does not come', () => {
+describe.concurrent('the position moves over what does not come', () => {
   test('toHead ends at the last sequence also when its messages are filtered, deleted or purged', async () => {
     const one = await sourceLog()
     const { publish } = one.admin
@@ -317,7 +318,7 @@ describe('the position moves over what does not come', () => {
   })
 })
 
-describe('an end that is no end', () => {
+describe.concurrent('an end that is no end', () => {
   for (const client of clientNames) {
     test(`a connection that is cut ends an idle and a busy stream with an error, ${client}`, async () => {
       await using proxy = await tcpProxy(inject('servers').nats)
@@ -498,7 +499,7 @@ describe('messages of others', () => {
   })
 })
 
-describe('close and abort leave no consumer, no connection', () => {
+describe.concurrent('close and abort leave no consumer, no connection', () => {
   const states: Record<string, (stream: EventStream) => Promise<void>> = {
     'never read': async () => {},
     'after a batch, with others on their way': async (stream) => void (await reader(stream).take(1)),

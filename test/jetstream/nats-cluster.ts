@@ -1,3 +1,4 @@
+import { connect } from '@nats-io/transport-node'
 import { freePort } from '../../src/testing/servers/free-port.ts'
 import type { NatsAdmin } from '../subjects/nats-admin.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
@@ -35,6 +36,14 @@ export async function natsCluster(): Promise<NatsCluster> {
     return (await errorOf(admin.api('STREAM.CREATE.probe', probe).then(() => Promise.reject(READY)))) === READY
   }
   await eventually(isReady, 60_000, 'the cluster')
+  // They hear of one another at different times.
+  const tellsOfAll = async (url: string): Promise<boolean> => {
+    const connection = await connect({ servers: url, reconnect: false })
+    const told = new Set(connection.info?.connect_urls).size
+    await connection.close()
+    return told === servers.length
+  }
+  await Promise.all(urls.map((url) => eventually(() => tellsOfAll(url), 30_000, `${url} to tell of all servers`)))
   return {
     servers,
     urls,

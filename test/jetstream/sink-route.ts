@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import { headerBlock } from '../../src/adapters/jetstream/codec.ts'
 import { type JetStreamSinkOptions, jetstreamSink } from '../../src/adapters/jetstream/jetstream-sink.ts'
 import type { Event } from '../../src/core/event.ts'
@@ -11,6 +11,7 @@ import type { Server } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { hasAtomicBatches } from '../subjects/jetstream.ts'
 import { type NatsAdmin, natsEventOf, natsHeadersOf } from '../subjects/nats-admin.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { type ClientName, connector, ownServer, testAdmin } from './fixture.ts'
 
 /** The name of the source. */

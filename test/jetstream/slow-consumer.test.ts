@@ -2,11 +2,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '@nats-io/transport-node'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, type Reader, within } from '../tools/reader.ts'
 import { clientNames, connector, ownServer } from './fixture.ts'
 import { type SourceLog, sourceLog } from './source-log.ts'
@@ -27,7 +28,7 @@ async function untilError(reader: Reader): Promise<{ error: unknown; read: Event
   return { error, read }
 }
 
-describe.each(clientNames)('%s', (client) => {
+describe.concurrent.each(clientNames)('%s', (client) => {
   test('a reader that is away for longer than its consumer lives goes on where it was, or is told why it cannot', {
     timeout: 90_000,
   }, async () => {
@@ -93,19 +94,6 @@ describe.each(clientNames)('%s', (client) => {
     expect(await within(first, 5000, 'the first event')).toMatchObject({ value: { cursor: '1' } })
   })
 
-  test('a handler that holds up the event loop for longer than a server may be silent makes no error', async () => {
-    const one = await sourceLog()
-    await one.append(1)
-    const idle = await one.open('', { connect: connector(client) })
-    await idle.take(1)
-    const next = idle.take(1)
-    await new Promise((resolve) => setTimeout(resolve, 100)) // the request is under way
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000)
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    await one.append(1, 1)
-    expect(ids(await next)).toEqual(['2'])
-  })
-
   test('a server that closes connections which do not read has no reason to close ours: it is never owed more than batchBytes', {
     timeout: 30_000,
   }, async () => {
@@ -135,4 +123,23 @@ describe.each(clientNames)('%s', (client) => {
     read.push(...(await slow.take(COUNT - 1)))
     expect(ids(read)).toEqual(Array.from({ length: COUNT }, (_, i) => String(i + 1)))
   })
+})
+
+test('a handler that holds up the event loop for longer than a server may be silent makes no error', async () => {
+  const all = await Promise.all(
+    clientNames.map(async (client) => {
+      const one = await sourceLog()
+      await one.append(1)
+      const idle = await one.open('', { connect: connector(client) })
+      await idle.take(1)
+      return { one, next: idle.take(1) }
+    }),
+  )
+  await new Promise((resolve) => setTimeout(resolve, 100)) // the requests are under way
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  for (const { one, next } of all) {
+    await one.append(1, 1)
+    expect(ids(await next)).toEqual(['2'])
+  }
 })

@@ -1,10 +1,11 @@
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import { type JetStreamSourceOptions, jetstreamSource } from '../../src/adapters/jetstream/index.ts'
 import type { Cursor, Event } from '../../src/core/event.ts'
 import type { Source, StreamOptions } from '../../src/core/stream.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import type { NatsAdmin } from '../subjects/nats-admin.ts'
 import { numbered } from '../tools/numbered.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { eventually, type Reader, reader } from '../tools/reader.ts'
 import { appendTo, connector, testAdmin } from './fixture.ts'
 

@@ -192,9 +192,9 @@ describe('at the command line', () => {
     return { cwd, risk: `retention.bytes of the topic ${topic} is 5000000: ` }
   }
 
-  test('--check prints what the audit finds, and run warns of it and goes on', async () => {
+  test('check prints what the audit finds, and run warns of it and goes on', async () => {
     const { cwd, risk } = await route()
-    const checked = await run(['run', 'bridge.yaml', '--check'], { cwd })
+    const checked = await run(['check', 'bridge.yaml'], { cwd })
     expect(checked).toMatchObject({ code: 0, stdout: expect.stringContaining(risk) })
     const ran = await run(['run', 'bridge.yaml', '--once'], { cwd })
     expect(ran.code).toBe(0)
@@ -206,7 +206,7 @@ describe('at the command line', () => {
 
   test('with strict: true both refuse', async () => {
     const { cwd, risk } = await route(', strict: true')
-    const checked = await run(['run', 'bridge.yaml', '--check'], { cwd })
+    const checked = await run(['check', 'bridge.yaml'], { cwd })
     expect(checked).toMatchObject({ code: 1, stdout: expect.stringContaining(risk) })
     const ran = await run(['run', 'bridge.yaml'], { cwd })
     expect(ran.code).toBe(1)

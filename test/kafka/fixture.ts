@@ -1,9 +1,10 @@
 import type { Admin, ITopicConfig, Kafka, Producer } from 'kafkajs'
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
 import type { Server, StartServerOptions } from '../../src/testing/servers/index.ts'
 import { startServer } from '../../src/testing/servers/index.ts'
 import { committedEvents, kafkaAdapterClient, kafkaTestClient } from '../subjects/kafka.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { eventually } from '../tools/reader.ts'
 
 /** The client that is handed to an adapter. */

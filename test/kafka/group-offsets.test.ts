@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { connect } from 'node:net'
 import { promisify } from 'node:util'
 import { type Consumer as GroupMember, Kafka } from 'kafkajs'
-import { beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest'
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import {
   type GroupOffsetsOptions,
   kafkaFailFast,
@@ -16,6 +16,7 @@ import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { run } from '../../src/core/run.ts'
 import { commandLineClient, type TcpProxy, tcpProxy } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, eventually, within } from '../tools/reader.ts'
 import { adapterClient, type TopicAdmin, testClient, topicAdmin } from './fixture.ts'
 import { lossyProxy } from './lossy-proxy.ts'
@@ -159,7 +160,7 @@ test('a cursor that was stored before is shown although nothing new comes', asyn
   expect(await stored(made)).toEqual({ 0: 1, 1: 2 })
 })
 
-describe('a group with members', () => {
+describe.concurrent('a group with members', () => {
   test('is refused before anything is handled', async () => {
     const { topic, group } = await newGroup(1)
     const consumer = await member(group, topic)
@@ -221,7 +222,7 @@ describe('a group with members', () => {
   })
 })
 
-test('a connection that the broker closes while it is idle is made anew, without a note', async () => {
+test.concurrent('a connection that the broker closes while it is idle is made anew, without a note', async () => {
   const made = await newGroup(1)
   const { topic, group } = made
   const proxy = await lossyProxy()
@@ -235,7 +236,7 @@ test('a connection that the broker closes while it is idle is made anew, without
   expect(notes).toEqual([])
 })
 
-test('the offsets are not what a run goes on from: they go backward, and vanish', async () => {
+test.concurrent('the offsets are not what a run goes on from: they go backward, and vanish', async () => {
   const made = await newGroup(1)
   const { topic, group, admin } = made
   const cursors = memoryCursors()

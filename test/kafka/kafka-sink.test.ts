@@ -1,14 +1,16 @@
 import { open, readFile, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigResourceTypes, type Message } from 'kafkajs'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import { wireNames } from '../../src/core/wire.ts'
+import { startServer } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
-import { adapterClient, ownServer, partitionsOf, testClient } from './fixture.ts'
+import { adapterClient, type ownServer, partitionsOf, testClient } from './fixture.ts'
 import { consoleConsumer } from './java-clients.ts'
 import { lossyProxy, type Moment } from './lossy-proxy.ts'
 import { events, expectOnce, idsOf, pump, route, SOURCE } from './sink-route.ts'
@@ -311,39 +313,6 @@ test('a writer that stood still while another took over cannot write, nor can it
   expect(await ids()).toEqual([idsOf(all)])
 })
 
-describe('partitions that lose their tails with the broker', () => {
-  test('are refilled, each with what it lost, and nothing is repeated', async () => {
-    const server = await ownServer()
-    const { open, ids, topics, topic } = await route({ brokers: server.url, partitions: 3 })
-    const all = events(60)
-    const saved = await pump(await open(), all)
-    const broker = { type: ConfigResourceTypes.BROKER, name: '1', configNames: ['log.dirs'] }
-    const { resources } = await topics.admin.describeConfigs({ includeSynonyms: false, resources: [broker] })
-    const folder = resources[0]?.configEntries[0]?.configValue as string
-    const before = await ids()
-    await server.process.kill()
-    await cutLog(join(folder, `${topic}-0`, '00000000000000000000.log'), 0.5)
-    await cutLog(join(folder, `${topic}-2`, '00000000000000000000.log'), 0.8)
-    await server.process.start()
-    const left = await ids()
-    expect(left[1]).toEqual(before[1])
-    const lost = all.length - left.flat().length
-    expect(lost).toBeGreaterThan(2)
-    const again = await open(saved)
-    expect(again.repair).toMatch(new RegExp(`refilling ${lost} events`))
-    // Killed in the middle of the refill, the next one goes on with it.
-    await again.append(
-      all.slice(Number(again.resumeFrom), Number(again.resumeFrom) + 4),
-      String(Number(again.resumeFrom) + 4),
-    )
-    await again[Symbol.asyncDispose]()
-    await pump(await open(saved), all)
-    expectOnce(await ids(), all)
-    const clean = await open()
-    expect([clean.resumeFrom, clean.repair]).toEqual(['60', undefined])
-  })
-})
-
 /** Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet. */
 async function cutLog(file: string, share: number): Promise<void> {
   await using log = await open(file, 'r+')
@@ -378,7 +347,7 @@ async function checkpointsIn(checkpointTopic: string): Promise<Record<string, un
   return records.flat().map(({ metadata }) => JSON.parse(Buffer.from(metadata as Uint8Array).toString()))
 }
 
-describe('a connection that breaks', () => {
+describe.concurrent('a connection that breaks', () => {
   const moments: Moment[] = (['request', 'reply'] as const).flatMap((at) => [
     { request: 'AddPartitionsToTxn', nth: 1, at },
     { request: 'Produce', nth: 1, at }, // events
@@ -558,10 +527,45 @@ describe('a checkpoint', () => {
   })
 })
 
-describe('a tail that was lost', () => {
+describe('a tail that was lost with the broker', () => {
+  let server: Awaited<ReturnType<typeof ownServer>>
+  beforeAll(async () => {
+    server = (await startServer('kafka', { from: ['native'] })) as typeof server
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+
+  test('in several partitions is refilled in each, and nothing is repeated', async () => {
+    const { open, ids, topics, topic } = await route({ brokers: server.url, partitions: 3 })
+    const all = events(60)
+    const saved = await pump(await open(), all)
+    const broker = { type: ConfigResourceTypes.BROKER, name: '1', configNames: ['log.dirs'] }
+    const { resources } = await topics.admin.describeConfigs({ includeSynonyms: false, resources: [broker] })
+    const folder = resources[0]?.configEntries[0]?.configValue as string
+    const before = await ids()
+    await server.process.kill()
+    await cutLog(join(folder, `${topic}-0`, '00000000000000000000.log'), 0.5)
+    await cutLog(join(folder, `${topic}-2`, '00000000000000000000.log'), 0.8)
+    await server.process.start()
+    const left = await ids()
+    expect(left[1]).toEqual(before[1])
+    const lost = all.length - left.flat().length
+    expect(lost).toBeGreaterThan(2)
+    const again = await open(saved)
+    expect(again.repair).toMatch(new RegExp(`refilling ${lost} events`))
+    // Killed in the middle of the refill, the next one goes on with it.
+    await again.append(
+      all.slice(Number(again.resumeFrom), Number(again.resumeFrom) + 4),
+      String(Number(again.resumeFrom) + 4),
+    )
+    await again[Symbol.asyncDispose]()
+    await pump(await open(saved), all)
+    expectOnce(await ids(), all)
+    const clean = await open()
+    expect([clean.resumeFrom, clean.repair]).toEqual(['60', undefined])
+  })
+
   /** A route of 60 events in 12 transactions, whose one partition has then lost its last batches; each transaction has one, and its marker. */
   async function withoutLast(batches: number) {
-    const server = await ownServer()
     const made = await route({ brokers: server.url })
     const all = events(60)
     const saved = await pump(await made.open(), all)

@@ -1,7 +1,8 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Kafka } from 'kafkajs'
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import { kafkaFailFast } from '../../src/adapters/kafka/index.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 
 /** Requests of Kafka's protocol that are made here. */
 export const requests = {

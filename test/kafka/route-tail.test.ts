@@ -5,9 +5,12 @@ import type { KafkaRecord, RecordBatch } from '../../src/adapters/kafka/protocol
 import { eventsBetween, mayStandAt, recordsBackwards, type TailLog } from '../../src/adapters/kafka/read-tail.ts'
 import {
   formatCheckpoint,
+  type Place,
   parseCheckpoint,
+  placeOf,
   type RouteCheckpoint,
   type RouteMark,
+  type TopicState,
 } from '../../src/adapters/kafka/route-checkpoint.ts'
 import { type Resumption, resume } from '../../src/adapters/kafka/route-tail.ts'
 import { type FoundEvent, skippedEvents } from '../../src/adapters/kafka/skipped-events.ts'
@@ -113,7 +116,8 @@ type Step =
   | { readonly op: 'others'; readonly partition: number; readonly count: number; readonly kind: 'plain' | 'open' }
   | { readonly op: 'lose'; readonly counts: readonly number[]; readonly checkpoints: number }
   | { readonly op: 'trim'; readonly partition: number; readonly share: number }
-  | { readonly op: 'recreate' }
+  | { readonly op: 'recreate'; readonly topic: number }
+  | { readonly op: 'add' }
   | { readonly op: 'forget' }
   | { readonly op: 'reopen' }
 
@@ -121,12 +125,26 @@ interface World {
   readonly atomic: boolean
   readonly maxRefill: number
   readonly partitions: number
+  /** How many topics there are; the route begins with one less, if there are several, and adds the last one. */
+  readonly topics: number
 }
 
 /** A route as `kafkaSink` drives it, over partitions in memory. */
-function simulation({ atomic, maxRefill, partitions }: World) {
-  let topicId = 'topic-0'
-  let logs = Array.from({ length: partitions }, log)
+function simulation({ atomic, maxRefill, partitions, topics }: World) {
+  const only = topics === 1 ? 't0' : undefined
+  const firstOf = [0, ...Array.from({ length: topics - 1 }, () => Number.POSITIVE_INFINITY)] // ids from here on may go there
+  for (let topic = 1; topic < topics - 1; topic++) firstOf[topic] = 0
+  const ids = Array.from({ length: topics }, (_, i) => `topic-${i}-0`)
+  const every = Array.from({ length: topics * partitions }, (_, i) =>
+    placeOf(`t${Math.floor(i / partitions)}`, i % partitions),
+  )
+  const logs = new Map<Place, Log>(every.map((place) => [place, log()]))
+  const isListed = (topic: number): boolean => (firstOf[topic] as number) < Number.POSITIVE_INFINITY
+  const listed = (): [Place, Log][] =>
+    [...logs].filter(([place]) => isListed(Number(place.slice(1, place.indexOf('/')))))
+  const states = (): Map<string, TopicState> =>
+    new Map(ids.flatMap((id, i) => (isListed(i) ? [[`t${i}`, { id, partitions }] as const] : [])))
+  const idNow = (): string => [...states().values()].map(({ id }) => id).join()
   let checkpoints = log()
   let made = 0
   let next = 1 // the first id that the source has not
@@ -137,12 +155,19 @@ function simulation({ atomic, maxRefill, partitions }: World) {
   let writer: Writer
 
   type Writer = Resumption & { at: number; count: bigint; open: boolean; skipped: ReturnType<typeof skippedEvents> }
-  const partitionOf = (id: string): number => (Number(id) * 7 + (Number(id) >> 2)) % partitions
+  const nth = <T>(all: readonly T[], n: number): T => all[n % all.length] as T
+  const place = (id: string): Place => {
+    const open = firstOf.flatMap((first, i) => (Number(id) >= first ? [i] : []))
+    return placeOf(
+      `t${nth(open, Number(id) * 5 + (Number(id) >> 1))}`,
+      (Number(id) * 7 + (Number(id) >> 2)) % partitions,
+    )
+  }
 
-  async function foundBetween({ from, to }: { from: ReadonlyMap<number, bigint>; to: ReadonlyMap<number, bigint> }) {
+  async function foundBetween({ from, to }: { from: ReadonlyMap<Place, bigint>; to: ReadonlyMap<Place, bigint> }) {
     const found: FoundEvent[] = []
-    for (const [partition, tail] of logs.entries()) {
-      const range = { partition, from: from.get(partition) ?? 0n, to: to.get(partition) ?? 0n, source: SOURCE }
+    for (const [place, tail] of listed()) {
+      const range = { place, from: from.get(place) ?? 0n, to: to.get(place) ?? 0n, source: SOURCE }
       found.push(...(await eventsBetween('log', tail, range)))
     }
     return found
@@ -150,7 +175,7 @@ function simulation({ atomic, maxRefill, partitions }: World) {
   async function* history() {
     for await (const { record, leaderEpoch } of recordsBackwards('log', checkpoints, checkpoints.bounds()))
       yield {
-        ...parseCheckpoint('route', String(record.value)),
+        ...parseCheckpoint('route', String(record.value), only),
         sinceElection: leaderEpoch === checkpoints.epoch,
       }
   }
@@ -158,16 +183,19 @@ function simulation({ atomic, maxRefill, partitions }: World) {
     const look = () =>
       resume(
         'route',
-        { topicId, bounds: new Map(logs.map((each, i) => [i, each.bounds()])), history: history(), saved },
+        {
+          ...{ topics: states(), topicId: idNow(), history: history(), saved },
+          bounds: new Map(listed().map(([place, each]) => [place, each.bounds()])),
+        },
         {
           ...{ source: SOURCE, atomic, partitions: undefined, maxRefill, eventsBetween: foundBetween },
-          mayStandAt: ({ partition, ...event }, to) =>
-            mayStandAt('log', logs[partition] as Log, { ...event, to, source: SOURCE }),
+          mayStandAt: ({ place, ...event }, to) =>
+            mayStandAt('log', logs.get(place) as Log, { ...event, to, source: SOURCE }),
         },
       )
     let found = await look()
     if (atomic && !found.certain) {
-      for (const each of [...logs, checkpoints])
+      for (const each of [...listed().map(([, each]) => each), checkpoints])
         each.add({ producer: OURS, transactional: true, control: 'abort', ids: [undefined] })
       found = await look()
     }
@@ -178,32 +206,32 @@ function simulation({ atomic, maxRefill, partitions }: World) {
   }
   /** As `append` of kafkaSink, as far as `until`. */
   function append(events: readonly Event[], until: 'some' | 'events' | 'checkpoint' | 'commit'): void {
-    const byPartition = Map.groupBy(writer.skipped.without(events), ({ id }) => partitionOf(id))
+    const byPlace = Map.groupBy(writer.skipped.without(events), ({ id }) => place(id))
     const ends = new Map(writer.ends)
     const last = new Map(writer.last)
     const touched: Log[] = []
     const batch = { producer: OURS, transactional: atomic }
-    for (const [partition, part] of byPartition) {
+    for (const [place, part] of byPlace) {
       const ids = part.map(({ id }) => id)
-      const to = logs[partition] as Log
+      const to = logs.get(place) as Log
       touched.push(to)
       const { first, end } = to.add({ ...batch, ids })
-      expect(first).toBeGreaterThanOrEqual(ends.get(partition) ?? 0n)
+      expect(first).toBeGreaterThanOrEqual(ends.get(place) ?? 0n)
       const stays = !atomic || until === 'commit'
-      if (stays) for (const [i, id] of ids.entries()) stood.push({ id, partition, offset: first + BigInt(i) })
-      ends.set(partition, end)
-      last.set(partition, ids.at(-1) as string)
+      if (stays) for (const [i, id] of ids.entries()) stood.push({ id, place, offset: first + BigInt(i) })
+      ends.set(place, end)
+      last.set(place, ids.at(-1) as string)
       if (until === 'some') break
     }
     const at = writer.at + events.length
     const count = writer.count + BigInt(events.length)
     if (until === 'checkpoint' || until === 'commit') {
       const checkpoint: RouteCheckpoint = {
-        ...{ cursor: at === 0 ? '' : String(at), source: SOURCE, count, topicId, partitions, ends, last },
+        ...{ cursor: at === 0 ? '' : String(at), source: SOURCE, count, topics: states(), ends, last },
         skip: writer.skipped.left(),
       }
       touched.push(checkpoints)
-      checkpoints.add({ ...batch, ids: [undefined], value: formatCheckpoint(checkpoint) })
+      checkpoints.add({ ...batch, ids: [undefined], value: formatCheckpoint(checkpoint, only) })
     }
     const control = until === 'commit' ? 'commit' : 'abort'
     if (atomic) for (const each of touched) each.add({ ...batch, control, ids: [undefined] })
@@ -215,7 +243,7 @@ function simulation({ atomic, maxRefill, partitions }: World) {
     return some
   }
   const save = (): void => {
-    saved = { count: writer.count, topicId, cursor: writer.at === 0 ? '' : String(writer.at) }
+    saved = { count: writer.count, topicId: idNow(), cursor: writer.at === 0 ? '' : String(writer.at) }
   }
   const isSafe = (): boolean => saved !== undefined && checkpoints.batches.length > 0
 
@@ -234,29 +262,40 @@ function simulation({ atomic, maxRefill, partitions }: World) {
           writer.open = false
           return
         case 'others':
-          logs[step.partition % partitions]?.add({
+          nth([...logs.values()], step.partition).add({
             ...{ producer: step.kind === 'open' ? 7n : 8n, transactional: step.kind === 'open' },
             ids: Array.from({ length: step.count }, () => undefined),
           })
           return
         case 'lose':
           if (!isSafe()) return
-          for (const [i, each] of logs.entries()) if ((step.counts[i] ?? 0) > 0) each.lose(step.counts[i] as number)
+          for (const [i, each] of [...logs.values()].entries()) {
+            const count = step.counts[i % step.counts.length] as number
+            if (count > 0) each.lose(count)
+          }
           checkpoints.lose(step.checkpoints)
           writer.open = false
           return
         case 'trim': {
-          const each = logs[step.partition % partitions] as Log
+          const each = nth([...logs.values()], step.partition)
           const to = each.low + ((each.high - each.low) * BigInt(step.share)) / 100n
-          for (const { id, partition, offset } of stood) if (logs[partition] === each && offset < to) trimmed.add(id)
+          for (const { id, place, offset } of stood) if (logs.get(place) === each && offset < to) trimmed.add(id)
           each.low = to
           return
         }
         case 'recreate':
           if (!isSafe()) return
-          topicId = `topic-${++made}`
-          logs = logs.map(log)
-          stood = []
+          for (const name of [`t${step.topic % topics}`]) {
+            ids[step.topic % topics] = `topic-${step.topic % topics}-${++made}`
+            const isThere = (each: Place): boolean => each.startsWith(`${name}/`)
+            for (const each of every.filter(isThere)) logs.set(each, log())
+            stood = stood.filter((each) => !isThere(each.place))
+          }
+          writer.open = false
+          return
+        case 'add':
+          if (topics === 1 || saved === undefined) return
+          if (firstOf[topics - 1] === Number.POSITIVE_INFINITY) firstOf[topics - 1] = next
           writer.open = false
           return
         case 'forget':
@@ -274,8 +313,8 @@ function simulation({ atomic, maxRefill, partitions }: World) {
       for (const end = next + 2; writer.at < end; ) append(events(Math.min(3, end - writer.at)), 'commit')
       save()
       const there: string[] = []
-      for (const [partition, tail] of logs.entries()) {
-        const range = { partition, from: tail.low, to: tail.high, source: SOURCE }
+      for (const [place, tail] of logs) {
+        const range = { place, from: tail.low, to: tail.high, source: SOURCE }
         const ids = (await eventsBetween('log', tail, range)).map(({ id }) => id)
         if (trimmed.size === 0 && !blind) expect(ids).toEqual([...ids].sort((a, b) => Number(a) - Number(b)))
         there.push(...ids)
@@ -320,7 +359,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ op: fc.constant('trim' as const), partition: fc.nat(3), share: fc.nat(100) }),
   },
-  { weight: 1, arbitrary: fc.constant({ op: 'recreate' as const }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('recreate' as const), topic: fc.nat(2) }) },
+  { weight: 1, arbitrary: fc.constant({ op: 'add' as const }) },
   { weight: 1, arbitrary: fc.constant({ op: 'forget' as const }) },
   { weight: 2, arbitrary: fc.constant({ op: 'reopen' as const }) },
 )
@@ -333,16 +373,21 @@ describe('a route, whatever crashes, is lost or is trimmed', () => {
     { atomic: false, maxRefill: 4 },
   ])('has every event once, or is refused: %o', async ({ atomic, maxRefill }) => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 14 }), async (partitions, steps) => {
-        const route = simulation({ atomic, maxRefill, partitions })
-        try {
-          await route.open()
-          for (const each of steps) await route.apply(each)
-          await route.finish()
-        } catch (error) {
-          if (codeOf(error) !== 'SINK_LOST_TOO_MUCH' || maxRefill > 100) throw error
-        }
-      }),
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(step, { maxLength: 14 }),
+        async (partitions, topics, steps) => {
+          const route = simulation({ atomic, maxRefill, partitions, topics })
+          try {
+            await route.open()
+            for (const each of steps) await route.apply(each)
+            await route.finish()
+          } catch (error) {
+            if (codeOf(error) !== 'SINK_LOST_TOO_MUCH' || maxRefill > 100) throw error
+          }
+        },
+      ),
       { numRuns: 2000 },
     )
   })

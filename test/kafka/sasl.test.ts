@@ -14,7 +14,7 @@ import {
 } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { kafkaFailFast, kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
-import { codeOf, isRetriable } from '../../src/core/errors.ts'
+import { codeOf, errorKind, isRetriable } from '../../src/core/errors.ts'
 import type { SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { commandLineClient } from '../../src/testing/servers/index.ts'
@@ -136,13 +136,13 @@ describe.each(PROTOCOLS)('%s with a user and password', (protocol) => {
     const sink = `{ url: '${url}', topic: ${topic}, checkpointTopic: ${checkpointTopic}${tls} }`
     const routes = `routes:\n  orders: { source: { url: sqlite:shop.db }, sink: ${sink} }\n`
     await writeFile(join(cwd, 'bridge.yaml'), `createTables: true\n${routes}`)
-    const runWith = (password: string, ...options: string[]): ReturnType<typeof run> =>
-      run(['run', 'bridge.yaml', ...options], { cwd, env: { PASSWORD: encodeURIComponent(password) } })
+    const runWith = (password: string, command: string, ...options: string[]): ReturnType<typeof run> =>
+      run([command, 'bridge.yaml', ...options], { cwd, env: { PASSWORD: encodeURIComponent(password) } })
 
     const [checked, good, bad] = [
-      await runWith(PASSWORD, '--check'),
-      await runWith(PASSWORD, '--once'),
-      await runWith(WRONG, '--debug'),
+      await runWith(PASSWORD, 'check'),
+      await runWith(PASSWORD, 'run', '--once'),
+      await runWith(WRONG, 'run', '--once', '--debug'), // else it would wait until the password is right
     ]
     expect([checked.code, good.code, bad.code]).toEqual([0, 0, 1])
     expect(good.stdout).toContain('5 events forwarded')
@@ -247,6 +247,7 @@ describe('a user without all privileges', () => {
         which === 'id' ? 'KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED' : 'KAFKA_TOPIC_AUTHORIZATION_FAILED',
         false,
       ])
+      expect(errorKind(error)).toBe('auth')
       await permit([lost])
       const again = await open()
       expect(again.resumeFrom).toBe('5')

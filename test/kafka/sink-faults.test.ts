@@ -1,5 +1,5 @@
 import { Kafka } from 'kafkajs'
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import { kafkaFailFast, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
@@ -7,6 +7,7 @@ import type { Checkpoint, Sink, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { committedEvents } from '../subjects/kafka.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf } from '../tools/reader.ts'
 import { adapterClient, ownServer, testClient } from './fixture.ts'
 import { type KafkaNodes, kafkaNodes } from './kafka-nodes.ts'
@@ -47,14 +48,6 @@ describe('a coordinator that is not there yet', () => {
     expectOnce(await made.ids(), events(5))
   })
 
-  test('is waited for no longer than an opening may take', async () => {
-    const made = await route()
-    const proxy = await lossyProxy()
-    proxy.refuse('InitProducerId', 16, Number.POSITIVE_INFINITY)
-    const error = await errorOf(openThrough(proxy, made), NOTICED_MS)
-    expect([codeOf(error), isRetriable(error)]).toEqual(['KAFKA_NOT_COORDINATOR_FOR_GROUP', true])
-  })
-
   test('keeps no one from opening the first route of a new cluster, into topics made a moment ago', async () => {
     const server = await ownServer()
     const sink = kafkaSink(adapterClient(server.url), { topic: 'first', partitions: 3 })
@@ -84,50 +77,7 @@ describe('a connection that breaks while a writer opens', () => {
   })
 })
 
-describe('a broker that falls silent, with its connections open', () => {
-  test.each(['Metadata', 'InitProducerId'] as const)('is noticed in time by an opening: %s', async (request) => {
-    const made = await route()
-    const proxy = await lossyProxy()
-    proxy.loseAt({ request, nth: 1, at: 'reply' }, () => {})
-    const error = await errorOf(openThrough(proxy, made), NOTICED_MS)
-    expect([proxy.lost, codeOf(error)]).toEqual([true, 'KAFKA_CONNECTION'])
-  })
-
-  const moments: (Moment & { delivery: Delivery })[] = [
-    { delivery: 'once', request: 'AddPartitionsToTxn', nth: 1, at: 'reply' },
-    { delivery: 'once', request: 'Produce', nth: 1, at: 'request' },
-    { delivery: 'once', request: 'Produce', nth: 2, at: 'reply' },
-    { delivery: 'once', request: 'EndTxn', nth: 1, at: 'request' },
-    { delivery: 'once', request: 'EndTxn', nth: 1, at: 'reply' },
-    { delivery: 'at-least-once', request: 'Produce', nth: 1, at: 'reply' },
-  ]
-  test.each(moments)(
-    'is noticed in time by an append, whose outcome the next writer finds out: $delivery, $request $nth, $at',
-    async ({ delivery, ...moment }) => {
-      const made = await route({ partitions: 2 })
-      const all = events(20)
-      const saved = await pump(await made.open(undefined, { delivery }), all, 5)
-      const proxy = await lossyProxy()
-      const writer = await openThrough(proxy, made, { saved, delivery })
-      proxy.loseAt(moment, () => {})
-      const error = await errorOf(pump(writer, all, 10), NOTICED_MS)
-      expect([proxy.lost, codeOf(error), isRetriable(error)]).toEqual([true, 'KAFKA_CONNECTION', true])
-      await pump(await made.open(saved, { delivery }), all)
-      expectOnce(await made.ids(), all)
-    },
-  )
-})
-
 describe('a way to the broker', () => {
-  test.each(deliveries)('that is slow costs time only: %s', async (delivery) => {
-    const made = await route({ partitions: 3 })
-    const proxy = await lossyProxy()
-    proxy.slow(80)
-    const writer = await openThrough(proxy, made, { delivery })
-    await pump(writer, events(20), 20, 10)
-    expectOnce(await made.ids(), events(20))
-  })
-
   test.each([
     ['once', 'AddPartitionsToTxn'],
     ['once', 'Produce'],
@@ -243,7 +193,25 @@ test('a bridge that was restored from an older copy repeats nothing', async () =
   expectOnce(await made.ids(), all)
 })
 
-describe("a user's quota", () => {
+// Up to the clock they mostly wait, and do so at the same time.
+test.concurrent('a coordinator that is not there is waited for no longer than an opening may take', async () => {
+  const made = await route()
+  const proxy = await lossyProxy()
+  proxy.refuse('InitProducerId', 16, Number.POSITIVE_INFINITY)
+  const error = await errorOf(openThrough(proxy, made), NOTICED_MS)
+  expect([codeOf(error), isRetriable(error)]).toEqual(['KAFKA_NOT_COORDINATOR_FOR_GROUP', true])
+})
+
+test.concurrent.each(deliveries)('a way to the broker that is slow costs time only: %s', async (delivery) => {
+  const made = await route({ partitions: 3 })
+  const proxy = await lossyProxy()
+  proxy.slow(80)
+  const writer = await openThrough(proxy, made, { delivery })
+  await pump(writer, events(20), 20, 10)
+  expectOnce(await made.ids(), events(20))
+})
+
+describe.concurrent("a user's quota", () => {
   async function limited(rate: number, delivery: Delivery = 'once') {
     const made = await route()
     const clientId = fresh('client')
@@ -283,6 +251,40 @@ describe("a user's quota", () => {
   })
 })
 
+describe.concurrent('a broker that falls silent, with its connections open', () => {
+  test.each(['Metadata', 'InitProducerId'] as const)('is noticed in time by an opening: %s', async (request) => {
+    const made = await route()
+    const proxy = await lossyProxy()
+    proxy.loseAt({ request, nth: 1, at: 'reply' }, () => {})
+    const error = await errorOf(openThrough(proxy, made), NOTICED_MS)
+    expect([proxy.lost, codeOf(error)]).toEqual([true, 'KAFKA_CONNECTION'])
+  })
+
+  const moments: (Moment & { delivery: Delivery })[] = [
+    { delivery: 'once', request: 'AddPartitionsToTxn', nth: 1, at: 'reply' },
+    { delivery: 'once', request: 'Produce', nth: 1, at: 'request' },
+    { delivery: 'once', request: 'Produce', nth: 2, at: 'reply' },
+    { delivery: 'once', request: 'EndTxn', nth: 1, at: 'request' },
+    { delivery: 'once', request: 'EndTxn', nth: 1, at: 'reply' },
+    { delivery: 'at-least-once', request: 'Produce', nth: 1, at: 'reply' },
+  ]
+  test.each(moments)(
+    'is noticed in time by an append, whose outcome the next writer finds out: $delivery, $request $nth, $at',
+    async ({ delivery, ...moment }) => {
+      const made = await route({ partitions: 2 })
+      const all = events(20)
+      const saved = await pump(await made.open(undefined, { delivery }), all, 5)
+      const proxy = await lossyProxy()
+      const writer = await openThrough(proxy, made, { saved, delivery })
+      proxy.loseAt(moment, () => {})
+      const error = await errorOf(pump(writer, all, 10), NOTICED_MS)
+      expect([proxy.lost, codeOf(error), isRetriable(error)]).toEqual([true, 'KAFKA_CONNECTION', true])
+      await pump(await made.open(saved, { delivery }), all)
+      expectOnce(await made.ids(), all)
+    },
+  )
+})
+
 test('a clock that is hours ahead is told of, and appends nothing', async () => {
   const made = await route()
   const writer = await made.open()
@@ -299,7 +301,9 @@ test('a clock that is hours ahead is told of, and appends nothing', async () => 
 describe('of three brokers', () => {
   let nodes: KafkaNodes
   beforeAll(async () => {
-    nodes = await kafkaNodes({ brokers: 3 })
+    // What is dead is noticed sooner.
+    const config = { 'broker.session.timeout.ms': '2000', 'broker.heartbeat.interval.ms': '250' }
+    nodes = await kafkaNodes({ brokers: 3, config })
   }, 120_000)
   afterAll(() => nodes[Symbol.asyncDispose]())
 

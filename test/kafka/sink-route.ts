@@ -1,9 +1,10 @@
-import { expect, onTestFinished } from 'vitest'
+import { expect } from 'vitest'
 import { type KafkaSinkOptions, kafkaSink } from '../../src/adapters/kafka/index.ts'
 import type { Event } from '../../src/core/event.ts'
 import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 import { adapterClient, partitionsOf, type TopicAdmin, topicAdmin } from './fixture.ts'
 
 /** The name of the source. */

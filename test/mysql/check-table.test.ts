@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type EventColumns, type MysqlProblem, mysqlEvents } from '../../src/adapters/mysql/index.ts'
+import { type EventColumns, type MysqlProblem, mysqlCursors, mysqlEvents } from '../../src/adapters/mysql/index.ts'
+import { bridge } from '../../src/bridge/bridge.ts'
 import { codeOf } from '../../src/core/errors.ts'
+import { memoryLog } from '../../src/core/memory-log.ts'
+import { supervise } from '../../src/core/supervise.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
+import { simulatedDestination } from '../../src/testing/simulation/simulated-destination.ts'
 import { errorOf } from '../tools/reader.ts'
 import { type Database, newDatabase, testDatabase } from './database.ts'
 
@@ -339,4 +343,30 @@ test('a server that is out of reach is an error, not a problem', async () => {
   const database = await testServer()
   const error = await errorOf(mysqlEvents(database.poolOf({ host: '127.0.0.1', port: 1 })).check())
   expect(codeOf(error)).toBe('MYSQL_CONNECTION')
+})
+
+test('a server that takes no writes for a while keeps a route waiting, which loses nothing and goes on by itself', async () => {
+  const database = await testServer()
+  const { user, quoted } = await database.account()
+  await database.sql(`grant all on ${database.name}.* to ${quoted}`)
+  await mysqlCursors(database.pool).createTable()
+  const log = memoryLog()
+  const destination = simulatedDestination()
+  const checkpoints = mysqlCursors(database.poolOf({ user }))
+  const spec = { name: 'r', source: log.source, sink: destination.sink(), checkpoints }
+  log.append({ type: 1, foreignId: 'a' })
+  await bridge(spec, { toHead: true })
+  await database.sql('set global read_only = 1')
+  log.append({ type: 1, foreignId: 'b' })
+  const met: unknown[] = []
+  await supervise((o) => bridge(spec, { ...o, toHead: true }), {
+    ...{ minDelayMs: 10, maxDelayMs: 100 },
+    observer: {
+      restarting: ({ error }) => {
+        if (met.push(error) === 2) void database.sql('set global read_only = 0')
+      },
+    },
+  })
+  expect(met[0]).toMatchObject({ code: 'MYSQL_READONLY', kind: 'read-only', stage: 'commit' })
+  expect(destination.events).toHaveLength(2)
 })

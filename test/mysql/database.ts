@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import { type Clock, systemClock } from '../../src/core/clock.ts'
 import type { Address } from '../../src/testing/servers/index.ts'
 import { type MysqlDatabase, newMysqlDatabase } from '../subjects/mysql-database.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 
 /** Time runs ten times as fast for who is in the way: it is told of after 100 ms instead of 1 s. Pauses are as they are. */
 export const hastyClock: Clock = { ...systemClock, now: () => Date.now() * 10 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mysql2/promise'
-import { afterAll, beforeAll, describe, expect, test as plainTest } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type MysqlEvents, mysqlEvents } from '../../src/adapters/mysql/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { type Server, startServer } from '../../src/testing/servers/index.ts'
@@ -24,6 +24,12 @@ interface Scene extends AsyncDisposable {
 }
 
 const servers = proofServers({ args: ['--local-infile=1'] })
+/** Only this one's transactions are listed. */
+let listed: Server
+beforeAll(async () => {
+  listed = await startServer('mysql', { from: ['docker', 'native'], args: older ? [] : ['--local-infile=1'] })
+})
+afterAll(() => listed[Symbol.asyncDispose]())
 
 async function scene(
   server: Server,
@@ -247,14 +253,14 @@ const attacks: Record<string, Attack> = {
 const proofs = {
   [older ? 'metadata-lock-info' : 'metadata-locks']: (setup?: readonly string[]) => scene(servers.own, 'root', setup),
   barrier: (setup?: readonly string[]) => scene(servers.plain, 'barrier', setup),
-  transactions: (setup?: readonly string[]) => scene(servers.plain, 'process', setup),
+  transactions: (setup?: readonly string[]) => scene(listed, 'process', setup),
 }
 
-describe.each(Object.entries(proofs))('late ids, by %s', (kind, make) => {
+describe.concurrent.each(Object.entries(proofs))('late ids, by %s', (kind, make) => {
   // Streams that list transactions hold one another up: the list is a copy, renewed once nobody has read it for 100 ms.
-  const test = kind === 'transactions' ? plainTest : plainTest.concurrent
+  const concurrent = kind !== 'transactions'
   for (const [what, attack] of Object.entries(attacks)) {
-    test(`are not lost with ${what}`, async () => {
+    test(`are not lost with ${what}`, { concurrent }, async () => {
       await using at = await make(attack.setup)
       const { first, second } = at
       for (const sql of attack.before) await first.query(sql)
@@ -304,7 +310,7 @@ describe.runIf(!older)('what MySQL does not show is not taken for an end', () =>
   const instrument = (enabled: string): string =>
     `update performance_schema.setup_instruments set enabled = '${enabled}' where name = 'wait/lock/metadata/sql/mdl'`
 
-  plainTest('a lock from while the instrument was off, by a stream that is opened again', async () => {
+  test('a lock from while the instrument was off, by a stream that is opened again', async () => {
     const before = await scene(await start(), 'root')
     await before.database.sql(instrument('NO'))
     await before.first.beginTransaction()
@@ -316,7 +322,7 @@ describe.runIf(!older)('what MySQL does not show is not taken for an end', () =>
     await commitsLate(at)
   })
 
-  plainTest('a lock that there was no room for, with FLUSH STATUS after it', async () => {
+  test('a lock that there was no room for, with FLUSH STATUS after it', async () => {
     const tables = Array.from({ length: 40 }, (_, i) => `t${i}`)
     await using at = await scene(
       await start('--performance-schema-max-metadata-locks=20'),
@@ -336,7 +342,7 @@ describe.runIf(!older)('what MySQL does not show is not taken for an end', () =>
     await commitsLate(at, taken)
   })
 
-  plainTest('a connection that there was no room for, with FLUSH STATUS after it', async () => {
+  test('a connection that there was no room for, with FLUSH STATUS after it', async () => {
     const server = await start('--performance-schema-max-thread-instances=50')
     await using at = await scene(server, 'root')
     const many: Connection[] = []
@@ -351,7 +357,7 @@ describe.runIf(!older)('what MySQL does not show is not taken for an end', () =>
     await commitsLate({ ...at, first, stream: again })
   })
 
-  plainTest('a statement that waits for its turn with an id, without performance_schema', async () => {
+  test('a statement that waits for its turn with an id, without performance_schema', async () => {
     const server = await start('--performance-schema=OFF')
     await using at = await scene(server, 'process', ['create table two as select 1 as id union select 2'])
     const busy = await at.database.connect()
@@ -381,11 +387,11 @@ describe.runIf(!older)('where writers would wait behind LOCK TABLES, as max_writ
   })
   afterAll(() => server[Symbol.asyncDispose]())
 
-  plainTest('it is not taken: an account that cannot do otherwise is refused', async () => {
+  test('it is not taken: an account that cannot do otherwise is refused', async () => {
     expect(String(await errorOf(scene(server, 'barrier')))).toContain('max_write_lock_count is 1')
   })
 
-  plainTest('it is not taken while transactions are listed instead, and none waits', async () => {
+  test('it is not taken while transactions are listed instead, and none waits', async () => {
     await using database = await newDatabase(server)
     const { user, quoted } = await database.account()
     await database.sql(`grant all on ${database.name}.* to ${quoted}`)
@@ -415,7 +421,7 @@ describe.runIf(!older)('where writers would wait behind LOCK TABLES, as max_writ
 
 describe.runIf(older)('what MariaDB does not show is not taken for an end', () => {
   for (const [kind, make] of Object.entries(proofs)) {
-    plainTest(`by ${kind}: a prepared XA transaction whose commit waits`, async () => {
+    test(`by ${kind}: a prepared XA transaction whose commit waits`, async () => {
       await using at = await make()
       const { first, second, database } = at
       const xid = `'${database.name}'`
@@ -443,7 +449,7 @@ describe.runIf(older)('what MariaDB does not show is not taken for an end', () =
   }
 })
 
-plainTest.runIf(!older)('grants of single tables of performance_schema are enough', async () => {
+test.runIf(!older)('grants of single tables of performance_schema are enough', async () => {
   await using database = await newDatabase(servers.plain)
   const { user, quoted } = await database.account()
   await database.sql(`grant select, lock tables on ${database.name}.* to ${quoted}`)
@@ -470,7 +476,7 @@ plainTest.runIf(!older)('grants of single tables of performance_schema are enoug
   expect((await stream.take(1)).map(({ id }) => id)).toEqual(['2'])
 })
 
-plainTest('a list of transactions that others read all the time is not taken for one of now', async () => {
+test('a list of transactions that others read all the time is not taken for one of now', async () => {
   await using at = await scene(servers.plain, 'process')
   const others = Array.from({ length: 2 }, async () => {
     const connection = await at.database.connect()

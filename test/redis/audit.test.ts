@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { redisSink } from '../../src/adapters/redis/index.ts'
-import { redis } from '../../src/service/schemes/redis.ts'
+import { redis } from '../../src/service/config/schemes/redis.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
 import { adapterClient, ownServer, testClient } from './fixture.ts'
 

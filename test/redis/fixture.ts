@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
-import { inject, onTestFinished } from 'vitest'
+import { inject } from 'vitest'
 import { redisFailFast } from '../../src/adapters/redis/index.ts'
 import type { Server, StartServerOptions } from '../../src/testing/servers/index.ts'
 import { startServer } from '../../src/testing/servers/index.ts'
 import { clientsOf } from '../subjects/redis.ts'
+import { onTestFinished } from '../tools/on-test-finished.ts'
 
 /** A test's own client, which reconnects; ends with the test. */
 export function testClient(url: string = inject('servers').redis.url, options: object = {}): Redis {

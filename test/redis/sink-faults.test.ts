@@ -73,27 +73,7 @@ async function idsIn(client: Redis, key: string): Promise<unknown[]> {
 describe('on the way', () => {
   const { host, port, url } = inject('servers').redis
 
-  test('whichever reply is lost, everything is there once', async () => {
-    const client = testClient()
-    const lostAt = async (number: number): Promise<boolean> => {
-      const key = fresh('out')
-      await using proxy = await replyProxy({ host, port }, { onReply: (reply) => (reply >= number ? 'drop' : 'pass') })
-      const route = pump(key)
-      const error = await within(route.once(proxy.url, 6), 10_000, 'noticing the lost reply').catch((e: unknown) => e)
-      if (error !== undefined) expect([number, codeOf(error)]).toEqual([number, 'REDIS_CONNECTION'])
-      expect(await idsIn(client, key)).toEqual(upTo((await idsIn(client, key)).length))
-      await route.once(url, 8)
-      expect(await idsIn(client, key)).toEqual(upTo(8))
-      expect(route.repairs).toEqual([])
-      return error !== undefined
-    }
-    const lost = await Promise.all(Array.from({ length: 24 }, (_, number) => lostAt(number)))
-    expect(lost[0]).toBe(true)
-    expect(lost.filter(Boolean).length).toBeGreaterThanOrEqual(5) // greeting, audit, open, three appends
-    expect(lost.at(-1)).toBe(false) // there are not so many
-  })
-
-  test('also where the script was forgotten and is sent as a whole', async () => {
+  test('a reply that is lost where the script was forgotten and is sent as a whole costs nothing', async () => {
     const client = testClient()
     for (const lost of [0, 1]) {
       const key = fresh('out')
@@ -129,7 +109,27 @@ describe('on the way', () => {
     expect(await idsIn(client, key)).toEqual(upTo(8))
   })
 
-  test('a half-open network is an error in time; what it holds back is fenced when it arrives', async () => {
+  test.concurrent('whichever reply is lost, everything is there once', async () => {
+    const client = testClient()
+    const lostAt = async (number: number): Promise<boolean> => {
+      const key = fresh('out')
+      await using proxy = await replyProxy({ host, port }, { onReply: (reply) => (reply >= number ? 'drop' : 'pass') })
+      const route = pump(key)
+      const error = await within(route.once(proxy.url, 6), 10_000, 'noticing the lost reply').catch((e: unknown) => e)
+      if (error !== undefined) expect([number, codeOf(error)]).toEqual([number, 'REDIS_CONNECTION'])
+      expect(await idsIn(client, key)).toEqual(upTo((await idsIn(client, key)).length))
+      await route.once(url, 8)
+      expect(await idsIn(client, key)).toEqual(upTo(8))
+      expect(route.repairs).toEqual([])
+      return error !== undefined
+    }
+    const lost = await Promise.all(Array.from({ length: 24 }, (_, number) => lostAt(number)))
+    expect(lost[0]).toBe(true)
+    expect(lost.filter(Boolean).length).toBeGreaterThanOrEqual(5) // greeting, audit, open, three appends
+    expect(lost.at(-1)).toBe(false) // there are not so many
+  })
+
+  test.concurrent('a half-open network is an error in time; what it holds back is fenced when it arrives', async () => {
     const client = testClient()
     const key = fresh('out')
     await using proxy = await tcpProxy({ host, port })
@@ -148,7 +148,7 @@ describe('on the way', () => {
     expect(await idsIn(client, key)).toEqual(upTo(6))
   })
 
-  test('a slow link delays, and costs and repeats nothing', async () => {
+  test.concurrent('a slow link delays, and costs and repeats nothing', async () => {
     const client = testClient()
     const key = fresh('out')
     await using proxy = await replyProxy({ host, port }, { delayMs: 40 })

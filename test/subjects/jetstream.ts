@@ -90,7 +90,8 @@ export async function jetstreamSubjects(server: SubjectServer): Promise<AdapterS
     let wasFrozen = false
     const all = (): Promise<NatsStored[]> => admin.messages(name)
     return {
-      sink: () => jetstreamSink({ connect, stream: name, subject }),
+      sink: () =>
+        jetstreamSink({ connect, stream: name, subject: shared ? `${subject}.{type}.of-{foreignId}` : subject }),
       read: async () => (await all()).filter((each) => each.subject.startsWith(`${subject}.`)).map(natsEventOf),
       loseTail: async (count) => {
         const there = await all()
@@ -157,7 +158,7 @@ interface SinkKind {
 const sinkKinds: Readonly<Record<string, SinkKind>> = {
   'message by message': { atomic: false, shared: false },
   'atomic batches': { atomic: true, shared: false },
-  'atomic batches, shared stream': { atomic: true, shared: true },
+  'atomic batches, shared stream, a subject per entity': { atomic: true, shared: true },
 }
 
 type Message = Pick<NatsStored, 'subject' | 'data'> & { readonly headers: Uint8Array | undefined }
@@ -165,7 +166,10 @@ type Message = Pick<NatsStored, 'subject' | 'data'> & { readonly headers: Uint8A
 /** The message of an event as `jetstreamSink` writes it. */
 export function messageOf(event: NewEvent, prefix: string): Message {
   const whole: Event = { id: '0', timestamp: Date.now(), metadata: null, headers: {}, ...event }
-  const { subject, headers, data } = withHeaders(encodeMessage(whole, { prefix, source: 'suite' }), {})
+  const { subject, headers, data } = withHeaders(
+    encodeMessage(whole, { subject: `${prefix}.${whole.type}`, source: 'suite' }),
+    {},
+  )
   return { subject, headers, data: Buffer.from(data) }
 }
 

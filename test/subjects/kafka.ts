@@ -83,10 +83,17 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
     }
   }
 
-  async function sink(delivery: 'once' | 'at-least-once'): Promise<SinkSubject> {
+  /** Into one topic, or by the entity into several. */
+  async function sink(delivery: 'once' | 'at-least-once', count = 1): Promise<SinkSubject> {
     const topic = await topics.take()
+    const all = [topic]
+    while (all.length < count) all.push(await topics.take())
+    const names = all.map(({ name }) => name)
+    const of = ({ foreignId }: Event): string => names[foreignId.charCodeAt(foreignId.length - 1) % count] as string
     const { name, admin } = topic
-    const setLargest = async (value: string): Promise<void> => {
+    const where = count === 1 ? { topic: name } : { topic: { name: `all of ${name}`, of }, topics: names }
+    const setLargest = (value: string): Promise<void> => each(names, (name) => setLargestOf(name, value))
+    const setLargestOf = async (name: string, value: string): Promise<void> => {
       const resource = { type: TOPIC, name, configEntries: [{ name: 'max.message.bytes', value }] }
       await admin.alterConfigs({ validateOnly: false, resources: [resource] })
       // The controller has taken it; the broker hears of it a little later.
@@ -96,10 +103,14 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
       while (!(await isHeard())) await sleep(5)
     }
     return {
-      sink: () => kafkaSink(client(), { topic: name, delivery }),
-      read: () => committedEvents(kafkaAdapterClient(server.url), name),
+      sink: () => kafkaSink(client(), { ...where, delivery }),
+      read: async () => {
+        const events = names.map((each) => committedEvents(kafkaAdapterClient(server.url), each))
+        return (await Promise.all(events)).flat()
+      },
+      ordered: count === 1 ? 'all' : 'by foreignId',
       delivery: delivery === 'once' ? 'effectively-once' : delivery,
-      wipe: topic.recreate,
+      wipe: () => each(all, ({ recreate }) => recreate()),
       refuse: async () => {
         // Less than any event; but where there are transactions, no less than the record that ends one.
         await setLargest(delivery === 'once' ? '150' : '10')
@@ -108,7 +119,7 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
       oversize: 1024 * 1024,
       foreign: async () => void (await topic.send([{ value: 'by others' }])),
       ...faults(topic),
-      [Symbol.asyncDispose]: topic[Symbol.asyncDispose],
+      [Symbol.asyncDispose]: () => each(all, (one) => one[Symbol.asyncDispose]()),
     }
   }
 
@@ -117,6 +128,7 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
     sinks: {
       kafkaSink: () => sink('once'),
       'kafkaSink, at least once': () => sink('at-least-once'),
+      'kafkaSink, three topics': () => sink('once', 3),
     },
     stores: {},
     [Symbol.asyncDispose]: async () => {
@@ -124,6 +136,10 @@ export async function kafkaSubjects(server: SubjectServer): Promise<AdapterSubje
       await own?.[Symbol.asyncDispose]()
     },
   }
+}
+
+async function each<T>(all: readonly T[], work: (one: T) => PromiseLike<void>): Promise<void> {
+  for (const one of all) await work(one)
 }
 
 /** The record of an event as `kafkaSink` writes it, but with the event's own time. */

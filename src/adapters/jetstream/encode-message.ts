@@ -25,22 +25,29 @@ export const MAX_HEADER_BYTES = 65_535
 const NONE = new Uint8Array(0)
 
 /** The message of an event of the log named `source`. Throws on text that would be changed on the way. */
-export function encodeMessage(event: Event, { prefix, source }: { prefix: string; source: string }): UnsentMessage {
+export function encodeMessage(event: Event, { subject, source }: { subject: string; source: string }): UnsentMessage {
   let lines = ''
   for (const [name, value] of encodeFields(event, source)) {
     if (name === '')
       throw new ReflexError('EVENT_UNENCODABLE', `event ${event.id}: NATS has no headers with an empty name`, {
-        retriable: false,
+        kind: 'poison',
+        eventId: event.id,
       })
-    lines += `${headerName(name)}: ${encodeHeaderText(value)}\r\n`
+    lines += `${headerName(name)}: ${headerValue(name, value)}\r\n`
   }
-  return { id: event.id, subject: `${prefix}.${event.type}`, lines, data: event.metadata ?? NONE }
+  return { id: event.id, subject, lines, data: event.metadata ?? NONE }
 }
 
 /** The server acts upon headers of its own (`Nats-Rollup` purges a stream): one of an event that is named so is escaped. */
 function headerName(name: string): string {
   const encoded = encodeHeaderText(name, { name: true })
   return /^nats-/i.test(encoded) ? `%${encoded.charCodeAt(0).toString(16).toUpperCase()}${encoded.slice(1)}` : encoded
+}
+
+/** CloudEvents want spaces and quotes encoded in theirs as well (section 3.1.3.2 of their binding for NATS). */
+function headerValue(name: string, value: string): string {
+  const encoded = encodeHeaderText(value)
+  return name.startsWith('ce-') ? encoded.replaceAll(' ', '%20').replaceAll('"', '%22') : encoded
 }
 
 /** Completes the headers with those that are for the server. */

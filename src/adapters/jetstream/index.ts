@@ -5,4 +5,5 @@ export { type JetStreamSink, type JetStreamSinkOptions, jetstreamSink } from './
 export { type JetStreamSourceOptions, jetstreamSource } from './jetstream-source.ts'
 export { type ConnectNats, jetstreamFailFast, type NatsConnection } from './nats-client.ts'
 export { natsNotifier } from './nats-notifier.ts'
+export type { SubjectsBelow } from './route-subject.ts'
 export type { StreamLimit, StreamSettings, StreamSource } from './stream-settings.ts'

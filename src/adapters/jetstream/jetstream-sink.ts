@@ -11,28 +11,34 @@ import { connectNats, type JetStreamConnection } from './nats-connection.ts'
 import { newStreamConfig } from './new-stream-config.ts'
 import { atomicPublisher, ownHeadersBytes, pipelinedPublisher } from './publisher.ts'
 import { type RouteInfo, routeInfo, routeStream } from './route-stream.ts'
-import { formatMark, parseMark, resume } from './route-tail.ts'
+import { type RouteSubject, routeSubject, type SubjectsBelow } from './route-subject.ts'
+import { formatMark, parseMark, type RouteMark, resume } from './route-tail.ts'
 import { appendRefused, checkSize, prefixIsShared, tailChanged, tailMoved } from './sink-errors.ts'
 import { findBackwards, findMessage } from './stored-message.ts'
 import { findStream, type StreamConfig, streamInfo } from './stream-info.ts'
 import { streamRisks } from './stream-risks.ts'
-import { checkConnect, checkName, checkPrefix } from './subjects.ts'
+import { subjectCounts } from './subject-counts.ts'
+import { checkConnect, checkName } from './subjects.ts'
 
 /** Options of `jetstreamSink`. */
 export interface JetStreamSinkOptions extends AuditOptions {
   /** Makes a connection that does not reconnect: `() => connect({ servers, ...jetstreamFailFast })`. */
   readonly connect: ConnectNats
-  /** The stream's name. It must exist, and take `<subject>.>`. */
+  /** The stream's name. It must exist, and take the subjects of the route. */
   readonly stream: string
-  /** Events go to `<subject>.<type>`. The route is the only one that publishes under this prefix. */
-  readonly subject: string
+  /**
+   * Where events go. `orders`: to `orders.<type>`. A template: `orders.{typeName}`, `orders.{type}.{foreignId}`, with
+   * `{headers.NAME}` and `{id}` as well; what a token cannot hold is percent-encoded, and only `{typeName}` may be several tokens. Or a
+   * function. The route is the only one that publishes under the prefix, the tokens before the first place of a template.
+   */
+  readonly subject: string | SubjectsBelow
   /** If the stream has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
   readonly maxRefill?: number | undefined
 }
 
 /** A sink that can create its stream. */
 export interface JetStreamSink extends Sink {
-  /** Creates the stream if there is none, as `ensureStream` does, with the subjects `<subject>.>`; one that is there stays as it is. */
+  /** Creates the stream if there is none, as `ensureStream` does, with the subjects `<prefix>.>`; one that is there stays as it is. */
   createStream(): Promise<void>
   audit(options?: { signal?: AbortSignal | undefined }): Promise<readonly string[]>
 }
@@ -53,8 +59,8 @@ export interface JetStreamSink extends Sink {
 export function jetstreamSink(options: JetStreamSinkOptions): JetStreamSink {
   const { connect, stream, subject, maxRefill = 100_000 } = options
   checkName('jetstreamSink', 'stream', stream)
-  const log = `nats:${stream}/${subject}`
-  checkPrefix(log, subject)
+  const log = `nats:${stream}/${typeof subject === 'string' ? subject : subject?.prefix}`
+  const routed = routeSubject(log, subject)
   checkConnect(log, connect)
   if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
@@ -70,7 +76,11 @@ export function jetstreamSink(options: JetStreamSinkOptions): JetStreamSink {
     createStream: async () => {
       await using connection = await connectNats(connect, { log })
       if ((await findStream(connection, stream)) !== undefined) return
-      await createOnServer(connection, stream, newStreamConfig({ subjects: [`${subject}.>`] }, connection.version))
+      await createOnServer(
+        connection,
+        stream,
+        newStreamConfig({ subjects: [`${routed.prefix}.>`] }, connection.version),
+      )
     },
     audit: async ({ signal } = {}) => {
       await using connection = await connectNats(connect, { log, signal })
@@ -84,7 +94,7 @@ export function jetstreamSink(options: JetStreamSinkOptions): JetStreamSink {
         const opening = openWriter(connection, {
           where,
           stream,
-          prefix: subject,
+          subject: routed,
           maxRefill,
           route,
           source,
@@ -104,7 +114,7 @@ export function jetstreamSink(options: JetStreamSinkOptions): JetStreamSink {
 interface WriterOptions {
   readonly where: string
   readonly stream: string
-  readonly prefix: string
+  readonly subject: RouteSubject
   readonly maxRefill: number
   readonly route: string
   readonly source: string
@@ -115,17 +125,18 @@ interface WriterOptions {
 }
 
 async function openWriter(connection: JetStreamConnection, options: WriterOptions): Promise<SinkWriter> {
-  const { where, stream, prefix, maxRefill, route, source, saved, audited, risksOf } = options
+  const { where, stream, subject, maxRefill, route, source, saved, audited, risksOf } = options
+  const { prefix } = subject
   const mark = saved === undefined ? undefined : parseMark(route, saved)
   // In this order: what another writer appends between the two must not be taken for something that is accounted for.
-  const info = await routeInfo(connection, stream, `${prefix}.>`)
+  const info = await routeInfo(connection, stream)
   const { created, config, state } = info
   const lastSeq = BigInt(state.last_seq)
-  const { exclusive, atomic, because } = routeStream(where, info, { prefix, version: connection.version })
+  const { exclusive, atomic, because } = routeStream(where, info, { subject, version: connection.version })
   if (because !== undefined)
     audited.note(`${where}: appending message by message, which is slower than in atomic batches: ${because}`)
   audited.judge(risksOf(config, connection))
-  const newest = await newestOfRoute(connection, options, exclusive ? state : undefined)
+  const newest = await newestOfRoute(connection, options, { created, mark, own: exclusive ? state : undefined })
   const resumption = await resume(
     where,
     mark,
@@ -133,8 +144,12 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
       created,
       lastSeq,
       exclusive,
-      messages: Object.values(state.subjects ?? {}).reduce<bigint>((sum, count) => sum + BigInt(count), 0n),
       newest,
+      messages: async () => {
+        if (exclusive) return BigInt(state.messages)
+        const counts = await subjectCounts(connection, stream, `${prefix}.>`)
+        return [...counts.values()].reduce((sum, count) => sum + BigInt(count), 0n)
+      },
       has: async (seq) => (await findMessage(connection, stream, { seq })) !== undefined,
     },
     { maxRefill },
@@ -168,7 +183,7 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
       await checkTail()
       return formatMark({ seq, count, created })
     }
-    const messages = events.map((event) => encodeMessage(event, { prefix, source }))
+    const messages = events.map((event) => encodeMessage(event, { subject: subject.of(event), source }))
     for (const message of messages) checkSize(where, message, limits)
     try {
       expected = await publish(messages, { seq: expected, prefix: exclusive ? undefined : prefix })
@@ -202,16 +217,17 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
  */
 async function newestOfRoute(
   connection: JetStreamConnection,
-  { where, stream, prefix, source }: WriterOptions,
-  own: RouteInfo['state'] | undefined,
+  { where, stream, subject: routed, source }: WriterOptions,
+  { created, mark, own }: { created: string; mark: RouteMark | undefined; own: RouteInfo['state'] | undefined },
 ): Promise<{ readonly seq: bigint; readonly sourceId: string } | undefined> {
-  let newest = await findMessage(connection, stream, { last_by_subj: `${prefix}.>` })
+  let newest = await findMessage(connection, stream, { last_by_subj: `${routed.prefix}.>` })
   // NATS 2.9 finds none if the newest one was deleted.
   if (newest === undefined && own !== undefined && own.messages > 0)
     newest = await findBackwards(connection, stream, own)
   if (newest === undefined) return undefined
   const { seq, subject, sourceId } = newest
-  const ownSubject = /^-?\d+$/.test(subject.slice(prefix.length + 1)) // not that of a route with a longer prefix
+  // Not that of a route with a longer prefix; but the option may have been another one when the route itself wrote it.
+  const ownSubject = routed.gives(subject) || (mark?.created === created && mark.seq === seq)
   if (!ownSubject || newest.source !== source || sourceId === undefined) throw prefixIsShared(where, newest, source)
   return { seq, sourceId }
 }

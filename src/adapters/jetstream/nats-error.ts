@@ -2,7 +2,7 @@ import { messageOf, ReflexError } from '../../core/errors.ts'
 
 /**
  * An error of the client as a `ReflexError`: `NATS_NO_RESPONDERS`, `NATS_NO_PERMISSION`, `NATS_AUTHORIZATION`,
- * `NATS_TLS`, or `NATS_CONNECTION` for all else. `subject` is where a request was sent.
+ * `NATS_MAX_PAYLOAD`, `NATS_LIMIT`, `NATS_TLS`, or `NATS_CONNECTION` for all else. `subject` is where a request was sent.
  */
 export function natsError(log: string, error: unknown, subject?: string): ReflexError {
   if (error instanceof ReflexError) return error
@@ -14,13 +14,26 @@ export function natsError(log: string, error: unknown, subject?: string): Reflex
     return new ReflexError(
       'NATS_NO_PERMISSION',
       `${log}: the server refused: ${message}: permit the user to publish to ${subject ?? 'the subject'}, and to subscribe to its inboxes`,
-      { cause: error, retriable: false },
+      { cause: error, kind: 'auth' },
     )
   }
   if (/authorization|authentication|nkey|credentials/i.test(text)) {
     return new ReflexError('NATS_AUTHORIZATION', `${log}: the server refused: ${message}: check the credentials`, {
       cause: error,
-      retriable: false,
+      kind: 'auth',
+    })
+  }
+  if (/maximum payload|max_payload/i.test(text)) {
+    return new ReflexError(
+      'NATS_MAX_PAYLOAD',
+      `${log}: the server refused: ${message}: max_payload was lowered; opening it again finds out what it is`,
+      { cause: error, kind: 'oversize', retriable: true },
+    )
+  }
+  if (/maximum (account active )?(connections|subscriptions) exceeded/i.test(text)) {
+    return new ReflexError('NATS_LIMIT', `${log}: the server refused: ${message}: raise the limit, or close some`, {
+      cause: error,
+      kind: 'quota',
     })
   }
   if (/certificate|_CERT\b|CERT_|ERR_SSL|SERVER_OPT_NA|support 'tls'/i.test(text)) {

@@ -1,5 +1,6 @@
 import { OptionError } from '../../core/errors.ts'
 import type { JetStreamConnection } from './nats-connection.ts'
+import type { RouteSubject } from './route-subject.ts'
 import { isSince } from './server-version.ts'
 import type { StreamConfig } from './stream-info.ts'
 import { covers } from './subjects.ts'
@@ -13,15 +14,12 @@ export interface RouteInfo {
     readonly messages: number
     readonly first_seq: number
     readonly last_seq: number
-    /** How many messages there are of each subject, where a filter was given. */
-    readonly subjects?: Readonly<Record<string, number>> | null
   }
 }
 
-/** Asks for a stream; with a `filter`, also for its subjects. */
-export function routeInfo(connection: JetStreamConnection, stream: string, filter?: string): Promise<RouteInfo> {
-  const body = filter === undefined ? '' : JSON.stringify({ subjects_filter: filter })
-  return connection.request(`$JS.API.STREAM.INFO.${stream}`, body)
+/** Asks for a stream. */
+export function routeInfo(connection: JetStreamConnection, stream: string): Promise<RouteInfo> {
+  return connection.request(`$JS.API.STREAM.INFO.${stream}`, '')
 }
 
 /** How a route appends to its stream. */
@@ -38,16 +36,17 @@ export interface RouteStream {
 export function routeStream(
   where: string,
   { config }: RouteInfo,
-  { prefix, version }: { readonly prefix: string; readonly version: string },
+  { subject, version }: { readonly subject: RouteSubject; readonly version: string },
 ): RouteStream {
+  const { prefix, pattern: wanted } = subject
   const subjects = config.subjects ?? []
   const refuse = (what: string): never => {
     throw new OptionError(`${where}: ${what}`)
   }
   if (config.mirror) refuse('the stream mirrors another one, so that nothing can be published to it: name that one')
-  if (!subjects.some((pattern) => covers(pattern, `${prefix}.*`)))
+  if (!subjects.some((pattern) => covers(pattern, wanted)))
     refuse(
-      `events go to ${prefix}.<type>, but the stream takes ${subjects.join(', ') || 'no subject'}: add ${prefix}.> to its subjects`,
+      `events go to ${wanted}, but the stream takes ${subjects.join(', ') || 'no subject'}: add ${prefix}.> to its subjects`,
     )
   if (config.sealed) refuse('the stream is sealed, so that nothing can be appended: choose another one')
   if (config.no_ack) refuse('the stream has no_ack, so that no append is ever confirmed: set no_ack to false')

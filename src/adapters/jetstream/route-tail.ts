@@ -19,10 +19,10 @@ export interface RouteTail {
   readonly lastSeq: bigint
   /** Whether the stream takes no message but those of the route's prefix. */
   readonly exclusive: boolean
-  /** How many messages there are under the prefix. */
-  readonly messages: bigint
   /** The newest message under the prefix. */
   readonly newest: { readonly seq: bigint; readonly sourceId: string } | undefined
+  /** Counts the messages under the prefix. */
+  messages(): Promise<bigint>
   /** Whether a message, whosever, has the sequence `seq`. */
   has(seq: bigint): Promise<boolean>
 }
@@ -58,20 +58,25 @@ export async function resume(
   tail: RouteTail,
   { maxRefill }: { readonly maxRefill: number },
 ): Promise<Resumption> {
-  const { newest, messages } = tail
+  const { newest } = tail
   const seq = newest?.seq ?? 0n
   if (saved === undefined || saved.seq === 0n)
-    return { resumeFrom: newest?.sourceId ?? saved?.cursor ?? '', seq, count: messages, repair: undefined }
+    return { resumeFrom: newest?.sourceId ?? saved?.cursor ?? '', seq, count: await tail.messages(), repair: undefined }
   if (saved.created !== tail.created)
-    return refill(saved.count - messages, `the stream was made anew (${saved.created} was that of the checkpoint)`)
+    return refill(
+      saved.count - (await tail.messages()),
+      `the stream was made anew (${saved.created} was that of the checkpoint)`,
+    )
 
   if (newest !== undefined && newest.seq >= saved.seq) {
     const since = newest.seq - saved.seq
-    const resumeFrom = since === 0n ? saved.cursor : newest.sourceId
-    return { resumeFrom, seq, count: saved.count + least(since, messages), repair: undefined }
+    if (since === 0n) return { resumeFrom: saved.cursor, seq, count: saved.count, repair: undefined }
+    const count = saved.count + least(since, await tail.messages())
+    return { resumeFrom: newest.sourceId, seq, count, repair: undefined }
   }
-  if (tail.lastSeq < saved.seq) return refill(lostAtMost(), `the stream ends at ${tail.lastSeq}, before ${saved.seq}`)
-  if (await tail.has(saved.seq)) return refill(lostAtMost(), `${saved.seq} is another message now`)
+  if (tail.lastSeq < saved.seq)
+    return refill(await lostAtMost(), `the stream ends at ${tail.lastSeq}, before ${saved.seq}`)
+  if (await tail.has(saved.seq)) return refill(await lostAtMost(), `${saved.seq} is another message now`)
 
   const since = tail.exclusive ? tail.lastSeq - saved.seq : 0n
   const repair =
@@ -80,9 +85,9 @@ export async function resume(
       : `the messages since ${saved.seq}, the checkpoint's, have been removed from the stream, so that nothing tells which events they were: up to ${since} are appended again`
   return { resumeFrom: saved.cursor, seq: saved.seq + since, count: saved.count, repair }
 
-  function lostAtMost(): bigint {
+  async function lostAtMost(): Promise<bigint> {
     const mark = saved as RouteMark
-    return newest === undefined ? mark.count : least(mark.seq - seq, mark.count - messages)
+    return newest === undefined ? mark.count : least(mark.seq - seq, mark.count - (await tail.messages()))
   }
   function refill(most: bigint, how: string): Resumption {
     const mark = saved as RouteMark

@@ -4,7 +4,9 @@ import type { StoredMessage } from './stored-message.ts'
 
 /** The prefix is to be a route's own, but its newest message is not of the route. */
 export function prefixIsShared(where: string, { seq, subject, source }: StoredMessage, own: string): ReflexError {
-  const whose = source === undefined ? 'was written by somebody else' : `is of the source ${source}`
+  const sameSource = `is of the same source, but to none of the route's subjects, so that another route wrote it, or this one before its option subject was changed`
+  const otherSource = source === undefined ? 'was written by somebody else' : `is of the source ${source}`
+  const whose = source === own ? sameSource : otherSource
   return new ReflexError(
     'SINK_PREFIX_SHARED',
     `${where}: the subjects under the prefix must be the route's own, but the newest message there, ${seq} to ${subject}, ${whose}; ` +
@@ -33,9 +35,7 @@ export function checkSize(
     throw new ReflexError(
       'EVENT_TOO_LARGE',
       `${where}: event ${id} has ${size} bytes ${what}, and ${limit}: ${advice}`,
-      {
-        retriable: false,
-      },
+      { kind: 'oversize', eventId: id },
     )
   }
   const headers = lines.length + ownHeaders

@@ -37,7 +37,8 @@ export function checkPrefix(log: string, subject: unknown): void {
   )
 }
 
-function isToken(token: string): boolean {
+/** Whether a subject without wildcards can have this token. */
+export function isToken(token: string): boolean {
   return /^[^\s*>\p{Cc}]+$/u.test(token)
 }
 

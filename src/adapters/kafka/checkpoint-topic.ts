@@ -10,8 +10,14 @@ import { parseCheckpoint, type StoredCheckpoint } from './route-checkpoint.ts'
 export interface CheckpointTopic {
   /** The node id of the leader of its one partition. */
   readonly leader: number
-  /** The checkpoints under `key`, the newest first, as far back as they are there; `where` names the route in errors. */
-  history(where: string, key: Buffer): AsyncGenerator<StoredCheckpoint>
+  /**
+   * The checkpoints under `key`, the newest first, as far back as they are there. `where` names the route in errors, `only` is its
+   * topic if it has one.
+   */
+  history(
+    where: string,
+    options: { readonly key: Buffer; readonly only: string | undefined },
+  ): AsyncGenerator<StoredCheckpoint>
 }
 
 /** Older records are kept for an hour: they tell where to go on if a partition loses its tail (docs/adr/0007). */
@@ -32,12 +38,12 @@ export async function openCheckpoints(
   const tail = await partitionOf(connection, { log: name, topic, partition: 0, isolation: 'all' })
   return {
     leader,
-    history: async function* (where, key) {
+    history: async function* (where, { key, only }) {
       for await (const { record, ...batch } of recordsBackwards(name, tail, await tail.bounds())) {
         if (!record.key?.equals(key)) continue
         if (record.value === null) return // a tombstone: what is before it is not meant to be there, compacted or not yet
         yield {
-          ...parseCheckpoint(where, record.value.toString()),
+          ...parseCheckpoint(where, record.value.toString(), only),
           sinceElection: batch.leaderEpoch === leaderEpoch,
         }
       }

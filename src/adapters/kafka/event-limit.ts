@@ -44,7 +44,7 @@ export async function eventLimit(
     return new ReflexError(
       'EVENT_TOO_LARGE',
       `${where}: the event ${id} makes a batch of ${sizeAlone(record)} bytes, more than ${most}; raise that for the topic ${topic}, or shorten the event`,
-      { cause, retriable: false },
+      { cause, kind: 'oversize', eventId: id },
     )
   }
 

@@ -6,3 +6,4 @@ export { type KafkaSink, type KafkaSinkOptions, kafkaSink } from './kafka-sink.t
 export { type KafkaTopic, type KafkaTopicOptions, kafkaTopic } from './kafka-topic.ts'
 export type { KafkaRecord } from './protocol/record-batch.ts'
 export type { TopicRunOptions, TopicSpec } from './run-topic.ts'
+export type { TopicsByFunction } from './topic-route.ts'

@@ -5,24 +5,28 @@ import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
 import { type AuditedTopic, auditTopics } from './audit-topics.ts'
 import { openCheckpoints } from './checkpoint-topic.ts'
-import { encodeRecord } from './codec.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
-import { eventLimit } from './event-limit.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
-import { type Appended, openProducer, type PartitionRecords } from './kafka-producer.ts'
-import { type PartitionBounds, type PartitionLog, partitionOf } from './partition-log.ts'
-import { partitionOfKey } from './partition-of-key.ts'
-import type { NewRecord } from './protocol/new-record-batch.ts'
+import { type Appended, openProducer } from './kafka-producer.ts'
+import type { PartitionLog } from './partition-log.ts'
 import { eventsBetween, mayStandAt } from './read-tail.ts'
-import { type Between, formatCheckpoint, formatMark, parseMark } from './route-checkpoint.ts'
+import { type Between, formatCheckpoint, formatMark, type Place, parseMark, topicOf } from './route-checkpoint.ts'
 import { type Resumption, resume } from './route-tail.ts'
+import { openTopics, topicsNow } from './route-topics.ts'
 import { type FoundEvent, skippedEvents } from './skipped-events.ts'
+import { type TopicRoute, type TopicsByFunction, topicRoute } from './topic-route.ts'
 
 /** Options of `kafkaSink`. */
 export interface KafkaSinkOptions extends AuditOptions {
-  /** The topic's name. It must exist, and may be shared with other routes and producers. */
-  readonly topic: string
+  /**
+   * Where events go: the name of a topic, which must exist, and may be shared with other routes and producers; or one of several, by a
+   * template, `orders.{typeName}`, with `{type}`, `{foreignId}`, `{id}` and `{headers.NAME}` as well, or a function. The events of all
+   * are appended together, and each topic is in order by itself.
+   */
+  readonly topic: string | TopicsByFunction
+  /** With a template or a function, all topics that events may go to. One may be added, or taken away, with the next start. */
+  readonly topics?: readonly string[] | undefined
   /**
    * `once`: each batch is a transaction, with the route's checkpoint in it; a newer writer of the route fences this one.
    * `at-least-once`: without transactions; after an append of unknown outcome what is there is looked up, but a second writer is
@@ -40,10 +44,10 @@ export interface KafkaSinkOptions extends AuditOptions {
   readonly maxRefill?: number | undefined
 }
 
-/** A sink that can create its topic. */
+/** A sink that can create its topics. */
 export interface KafkaSink extends Sink {
   /**
-   * Creates the topic if there is none: with three replicas, or with as many as there are brokers, of which two must be in sync
+   * Creates each topic if there is none: with three replicas, or with as many as there are brokers, of which two must be in sync
    * (`min.insync.replicas`): with two brokers, appends fail while one is away. Without unclean elections, and with
    * `cleanup.policy=delete`. A topic that is there stays as it is.
    */
@@ -66,7 +70,6 @@ export interface KafkaSink extends Sink {
 export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaSink {
   checkKafkaClient(kafka)
   const {
-    topic,
     delivery = 'once',
     checkpointTopic = 'reflex-bridge-checkpoints',
     partitions,
@@ -74,34 +77,37 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
     strict,
     note,
   } = options
-  for (const [option, value] of Object.entries({ topic, checkpointTopic })) {
-    if (typeof value !== 'string' || value === '')
-      throw new OptionError(`kafka: ${option} must be a string that is not empty, but is ${JSON.stringify(value)}`)
-  }
-  const log = `kafka:${topic}`
+  const topics = topicRoute(options.topic, options.topics)
+  if (typeof checkpointTopic !== 'string' || checkpointTopic === '')
+    throw new OptionError(
+      `kafka: checkpointTopic must be a string that is not empty, but is ${JSON.stringify(checkpointTopic)}`,
+    )
+  const log = `kafka:${topics.name}`
   if (delivery !== 'once' && delivery !== 'at-least-once')
     throw new OptionError(`${log}: delivery must be "once" or "at-least-once", but is ${JSON.stringify(delivery)}`)
   if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
     throw new OptionError(`${log}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
-  if (topic === checkpointTopic)
+  if (topics.topics.includes(checkpointTopic))
     throw new OptionError(`${log}: the events and the checkpoints must not be in one topic`)
   const audit = auditor(log, { strict, note })
-  const topics: AuditedTopic[] = [
-    { topic, holds: 'events' },
+  const audited: AuditedTopic[] = [
+    ...topics.topics.map((topic) => ({ topic, holds: 'events' as const })),
     { topic: checkpointTopic, holds: 'checkpoints' },
   ]
   const risksOf = (connection: KafkaConnection): Promise<string[]> =>
-    auditTopics(connection, topics, (text) => audit.note(`${log}: ${text}`))
+    auditTopics(connection, audited, (text) => audit.note(`${log}: ${text}`))
 
   return {
     name: log,
     createTopic: async () => {
       await using connection = await connectKafka(kafka, { log, topic: undefined })
-      await createTopic(connection, { topic, partitions, config: { 'cleanup.policy': 'delete' } })
-      await topicOnceThere(connection, topic)
+      for (const topic of topics.topics) {
+        await createTopic(connection, { topic, partitions, config: { 'cleanup.policy': 'delete' } })
+        await topicOnceThere(connection, topic)
+      }
     },
     audit: async ({ signal } = {}) => {
-      await using connection = await connectKafka(kafka, { log, topic, signal })
+      await using connection = await connectKafka(kafka, { log, topic: topics.only, signal })
       return await risksOf(connection)
     },
     open: async ({ route, source, saved, signal }) => {
@@ -112,10 +118,10 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
       signal?.addEventListener('abort', onAbort, { once: true })
       let connection: KafkaConnection | undefined
       try {
-        connection = await connectKafka(kafka, { log, topic, signal: ended.signal })
+        connection = await connectKafka(kafka, { log, topic: topics.only, signal: ended.signal })
         audit.judge(await risksOf(connection))
         const opening = openWriter(connection, {
-          ...{ log, topic, checkpointTopic, partitions, maxRefill, route, source, saved },
+          ...{ log, topics, checkpointTopic, partitions, maxRefill, route, source, saved },
           once: delivery === 'once',
         })
         return await untilAborted(opening, ended.signal)
@@ -131,7 +137,7 @@ export function kafkaSink(kafka: KafkaClient, options: KafkaSinkOptions): KafkaS
 
 interface WriterOptions {
   readonly log: string
-  readonly topic: string
+  readonly topics: TopicRoute
   readonly checkpointTopic: string
   readonly partitions: number | undefined
   readonly maxRefill: number
@@ -142,58 +148,54 @@ interface WriterOptions {
 }
 
 async function openWriter(connection: KafkaConnection, options: WriterOptions): Promise<SinkWriter> {
-  const { log, topic, checkpointTopic, maxRefill, once, route, source, saved } = options
+  const { log, topics, checkpointTopic, maxRefill, once, route, source, saved } = options
   const where = `${log}, route ${route}`
-  const key = Buffer.from(`${topic}/${route}`)
+  const key = Buffer.from(`${topics.name}/${route}`)
   const mark = saved === undefined ? undefined : { ...parseMark(where, saved), cursor: saved.cursor }
-  const metadata = await connection.topic(topic)
-  const topicId = metadata.id.toString('base64url')
-  const leaders = new Map(metadata.partitions.map(({ partition, leader }) => [partition, leader]))
+  const { states, id: topicId, tails, limit, batchesOf } = await openTopics(connection, { log, where, source, topics })
   const checkpoints = await openCheckpoints(connection, { log, topic: checkpointTopic })
-  const limit = await eventLimit(connection, { where, topic })
   const checkpointPartition = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
 
   // Fences first: what an older writer has begun is aborted before anything is read.
   const producer = await openProducer(connection, {
     where,
-    transactionalId: once ? `reflex-bridge:${topic}:${route}` : undefined,
+    transactionalId: once ? `reflex-bridge:${topics.name}:${route}` : undefined,
   })
-  const tails = new Map<number, PartitionLog>()
-  for (const partition of leaders.keys())
-    tails.set(partition, await partitionOf(connection, { log, topic, partition, isolation: 'all' }))
-  const boundsNow = async (wanted: Iterable<number>): Promise<Map<number, PartitionBounds>> =>
-    new Map(
-      await Promise.all(Array.from(wanted, async (p) => [p, await (tails.get(p) as PartitionLog).bounds()] as const)),
-    )
 
   async function foundBetween({ from, to }: Between): Promise<FoundEvent[]> {
     const found: FoundEvent[] = []
-    for (const [partition, tail] of tails) {
-      const range = { partition, from: from.get(partition) ?? 0n, to: to.get(partition) ?? 0n, source }
+    for (const [place, tail] of tails) {
+      const range = { place, from: from.get(place) ?? 0n, to: to.get(place) ?? 0n, source }
       for (const event of await eventsBetween(log, tail, range)) found.push(event)
       if (found.length <= maxRefill) continue
       throw new ReflexError(
         'SINK_LOST_TOO_MUCH',
-        `${where}: events were lost, and more than ${maxRefill} that follow them are in the topic already: to find those that are not, give the sink a larger maxRefill`,
+        `${where}: events were lost, and more than ${maxRefill} that follow them are there already: to find those that are not, give the sink a larger maxRefill`,
         { retriable: false },
       )
     }
     return found
   }
-  const look = async (): Promise<Resumption> =>
-    resume(
+  const look = async (): Promise<Resumption> => {
+    const { bounds } = await topicsNow(connection, { log, topics: states.keys() })
+    const history = checkpoints.history(where, { key, only: topics.only })
+    return resume(
       where,
-      { topicId, bounds: await boundsNow(tails.keys()), history: checkpoints.history(where, key), saved: mark },
+      { topics: states, topicId, bounds, history, saved: mark },
       {
         ...{ source, atomic: once, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
-        mayStandAt: ({ partition, ...event }, to) =>
-          mayStandAt(log, tails.get(partition) as PartitionLog, { ...event, to, source }),
+        mayStandAt: ({ place, ...event }, to) =>
+          mayStandAt(log, tails.get(place) as PartitionLog, { ...event, to, source }),
       },
     )
+  }
   let resumption = await look()
   if (once && !resumption.certain) {
     // Records that have lost the end of their transaction: the end of our next one would be theirs.
-    await producer.begin([...Array.from(tails.keys(), (partition) => ({ topic, partition })), checkpointPartition])
+    const all = Array.from(states, ([topic, { partitions }]) =>
+      Array.from({ length: partitions }, (_, partition) => ({ topic, partition })),
+    )
+    await producer.begin([...all.flat(), checkpointPartition])
     await producer.end('abort')
     resumption = await look()
   }
@@ -207,14 +209,16 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
 
   /** The destination is there, has kept its tail, and still has this writer. */
   async function checkTail(): Promise<void> {
-    const { id } = await connection.topic(topic)
-    for (const [partition, { high }] of await boundsNow(last.keys())) checkEnd(partition, high)
-    if (!id.equals(metadata.id)) throw changed('the topic was made anew')
+    const used = new Set(Array.from(last.keys(), topicOf))
+    if (used.size === 0) used.add(topics.topics[0] as string)
+    const { ids, bounds } = await topicsNow(connection, { log, topics: used })
+    for (const place of last.keys()) checkEnd(place, bounds.get(place)?.high ?? 0n)
+    for (const [topic, id] of ids) if (id !== states.get(topic)?.id) throw changed(`the topic ${topic} was made anew`)
     await producer.checkFenced()
   }
-  function checkEnd(partition: number, end: bigint): void {
-    const known = ends.get(partition) ?? 0n
-    if (end < known) throw changed(`partition ${partition} ends at ${end}, but ended at ${known} before`)
+  function checkEnd(place: Place, end: bigint): void {
+    const known = ends.get(place) ?? 0n
+    if (end < known) throw changed(`the partition ${place} ends at ${end}, but ended at ${known} before`)
   }
   function changed(how: string): ReflexError {
     return new ReflexError(
@@ -228,7 +232,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       await checkTail()
       return formatMark({ count, topicId })
     }
-    const batches = batchesOf(skipped.without(events), { topic, source, leaders })
+    const batches = batchesOf(skipped.without(events))
     await limit.check(batches)
     let unsent = batches
     connection.forgetIdle()
@@ -236,17 +240,16 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     try {
       const sent = await producer.send(batches)
       unsent = []
-      for (const [i, { partition, lastId }] of batches.entries()) {
+      for (const [i, { place, lastId }] of batches.entries()) {
         const { first, end } = sent[i] as Appended
-        checkEnd(partition, first)
-        ends.set(partition, end)
-        last.set(partition, lastId)
+        checkEnd(place, first)
+        ends.set(place, end)
+        last.set(place, lastId)
       }
       count += BigInt(events.length)
       const skip = skipped.left()
-      const value = formatCheckpoint({
-        ...{ cursor: next, source, count, topicId, partitions: leaders.size, ends, last, skip },
-      })
+      const checkpoint = { cursor: next, source, count, topics: states, ends, last, skip }
+      const value = formatCheckpoint(checkpoint, topics.only)
       await producer.send([{ ...checkpointPartition, records: [{ key, value: Buffer.from(value), headers: [] }] }])
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
@@ -277,26 +280,3 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
 
 /** A broker that has just not answered need not answer this either. */
 const GIVE_UP_WITHIN_MS = 1000
-
-/** The records of events, by partition. */
-function batchesOf(
-  events: readonly Event[],
-  { topic, source, leaders }: { topic: string; source: string; leaders: ReadonlyMap<number, number> },
-): (PartitionRecords & { readonly lastId: string })[] {
-  const batches = new Map<number, { readonly records: NewRecord[]; lastId: string }>()
-  for (const event of events) {
-    const record = encodeRecord(event, source)
-    const partition = partitionOfKey(record.key, leaders.size)
-    const batch = batches.get(partition)
-    if (batch === undefined) {
-      batches.set(partition, { records: [record], lastId: event.id })
-      continue
-    }
-    batch.records.push(record)
-    batch.lastId = event.id
-  }
-  return Array.from(batches, ([partition, { records, lastId }]) => ({
-    ...{ topic, partition, records, lastId },
-    leader: leaders.get(partition) as number,
-  }))
-}

@@ -73,7 +73,7 @@ export function kafkaTopic(kafka: KafkaClient, { name, ...options }: KafkaTopicO
           `${log}: consumer must be the name of one, a string that is not empty, but is ${JSON.stringify(consumer)}`,
         )
       await using connection = await connect(signal)
-      const { topicId, partitions } = await topicBounds(connection, log, topic)
+      const { topicId, partitions } = await topicBounds(connection, { log, topic })
       const of = topicCursors({ log, topic, cursors, consumer })
       const stored = await of.all({ id: topicId, partitions: partitions.length, signal })
       let count = 0n

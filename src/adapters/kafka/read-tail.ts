@@ -3,6 +3,7 @@ import { wireNames } from '../../core/wire.ts'
 import { replyError } from './kafka-error.ts'
 import type { PartitionBounds, PartitionLog } from './partition-log.ts'
 import type { KafkaRecord, RecordBatch } from './protocol/record-batch.ts'
+import type { Place } from './route-checkpoint.ts'
 import type { FoundEvent } from './skipped-events.ts'
 
 /** What a tail is read of: a partition with the isolation `all`, since an open transaction of another writer would hide what is behind it. */
@@ -69,7 +70,7 @@ export async function* recordsBackwards(
 
 /** Where to look. */
 export interface TailRange {
-  readonly partition: number
+  readonly place: Place
   readonly from: bigint
   readonly to: bigint
   /** The name of the source whose events are looked for. */
@@ -80,7 +81,7 @@ export interface TailRange {
 export async function eventsBetween(
   log: string,
   tail: TailLog,
-  { partition, from, to, source }: TailRange,
+  { place, from, to, source }: TailRange,
 ): Promise<FoundEvent[]> {
   const found: FoundEvent[] = []
   const open = new Map<bigint, FoundEvent[]>()
@@ -94,7 +95,7 @@ export async function eventsBetween(
     const here: FoundEvent[] = []
     for (const { offset, headers } of batch.records()) {
       const id = sourceIdIn(headers, source)
-      if (id !== undefined && BigInt(offset) >= from) here.push({ id, partition, offset: BigInt(offset) })
+      if (id !== undefined && BigInt(offset) >= from) here.push({ id, place, offset: BigInt(offset) })
     }
     if (!batch.transactional) found.push(...here)
     else open.set(producerId, [...(open.get(producerId) ?? []), ...here])

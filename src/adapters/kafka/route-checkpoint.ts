@@ -2,13 +2,32 @@ import { CursorInvalidError, ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
 import type { Checkpoint, Mark } from '../../core/sink.ts'
 
-/** Positions of partitions, by their numbers: of the next record. */
-export type Ends = ReadonlyMap<number, bigint>
+/** One partition of one topic: `orders/0`. */
+export type Place = string
 
-/** From where to where in each partition. */
+/** The place of a partition. */
+export function placeOf(topic: string, partition: number): Place {
+  return `${topic}/${partition}`
+}
+
+/** The topic of a place. */
+export function topicOf(place: Place): string {
+  return place.slice(0, place.lastIndexOf('/'))
+}
+
+/** Positions, by the place: of the next record. */
+export type Ends = ReadonlyMap<Place, bigint>
+
+/** From where to where at each place. */
 export interface Between {
   readonly from: Ends
   readonly to: Ends
+}
+
+/** Which topic it is, should another one have the name now, and how many partitions it has: by that the partition of a key is chosen. */
+export interface TopicState {
+  readonly id: string
+  readonly partitions: number
 }
 
 /** How far a route has got: a record of the checkpoint topic, written with the events it tells of. */
@@ -19,14 +38,12 @@ export interface RouteCheckpoint {
   readonly source: string
   /** How many events the route has appended. */
   readonly count: bigint
-  /** Which topic it was, should another one have the name now. */
-  readonly topicId: string
-  /** How many partitions the topic had: by it the partition of a key is chosen. */
-  readonly partitions: number
-  /** Of each partition, the end of the route's last record there; where it has none, from where on its first can come. */
+  /** The topics that the route could write to, as they were. */
+  readonly topics: ReadonlyMap<string, TopicState>
+  /** By place, the end of the route's last record there; where it has none, from where on its first can come. */
   readonly ends: Ends
-  /** Of each partition that the route has written to, the source id of that last record: it must still stand before the end. */
-  readonly last: ReadonlyMap<number, string>
+  /** By place that the route has written to, the source id of that last record: it must still stand before the end. */
+  readonly last: ReadonlyMap<Place, string>
   /** Between these positions are events that follow the cursor: they are not to be appended again. */
   readonly skip?: Between | undefined
 }
@@ -37,20 +54,61 @@ export interface StoredCheckpoint extends RouteCheckpoint {
   readonly sinceElection: boolean
 }
 
-/** The value of a checkpoint record, as JSON. */
-export function formatCheckpoint({ count, ends, last, skip, ...rest }: RouteCheckpoint): string {
-  const between = skip && { skip: { from: object(skip.from), to: object(skip.to) } }
-  return JSON.stringify({ ...rest, count: String(count), ends: object(ends), last: object(last), ...between })
+/** What a checkpoint record says of one topic. */
+interface TopicPart {
+  readonly topicId: string
+  readonly partitions: number
+  /** By partition, as all that follow. */
+  readonly ends: Readonly<Record<string, string>>
+  readonly last: Readonly<Record<string, string>>
+  readonly skip?: { readonly from: Readonly<Record<string, string>>; readonly to: Readonly<Record<string, string>> }
 }
 
-/** What `formatCheckpoint` made; `where` names the route in errors. */
-export function parseCheckpoint(where: string, text: string): RouteCheckpoint {
+/** The value of a checkpoint record, as JSON; of a route into the one topic `only`, what is said of that is not named after it. */
+export function formatCheckpoint(
+  { cursor, source, count, topics, ends, last, skip }: RouteCheckpoint,
+  only: string | undefined,
+): string {
+  const parts = new Map(
+    Array.from(topics, ([topic, { id, partitions }]): [string, TopicPart] => {
+      const of = (values: ReadonlyMap<Place, bigint | string>): Record<string, string> => {
+        const found: Record<string, string> = {}
+        for (let partition = 0; partition < partitions; partition++) {
+          const value = values.get(placeOf(topic, partition))
+          if (value !== undefined) found[partition] = String(value)
+        }
+        return found
+      }
+      const between = skip && { skip: { from: of(skip.from), to: of(skip.to) } }
+      return [topic, { topicId: id, partitions, ends: of(ends), last: of(last), ...between }]
+    }),
+  )
+  const rest = only === undefined ? { topics: Object.fromEntries(parts) } : parts.get(only)
+  return JSON.stringify({ cursor, source, count: String(count), ...rest })
+}
+
+/** What `formatCheckpoint` made, with the same `only`; `where` names the route in errors. */
+export function parseCheckpoint(where: string, text: string, only: string | undefined): RouteCheckpoint {
   try {
-    const { cursor, source, count, topicId, partitions, ends, last, skip } = JSON.parse(text)
-    const between = skip && { skip: { from: positions(skip.from), to: positions(skip.to) } }
+    const { cursor, source, count, ...rest } = JSON.parse(text)
+    const parts: [string, TopicPart][] = only === undefined ? Object.entries(rest.topics) : [[only, rest]]
+    const all = <T>(of: (part: TopicPart) => Readonly<Record<string, string>>, parse: (text: string) => T) =>
+      new Map(
+        parts.flatMap(([topic, part]) =>
+          Object.entries(of(part)).map(
+            ([partition, value]) => [placeOf(topic, Number(partition)), parse(value)] as const,
+          ),
+        ),
+      )
+    const skips = parts.some(([, { skip }]) => skip !== undefined)
     return {
-      ...{ cursor, source, count: BigInt(count), topicId, partitions, ends: positions(ends), ...between },
-      last: byPartition(last, String),
+      ...{ cursor, source, count: BigInt(count) },
+      topics: new Map(parts.map(([topic, { topicId, partitions }]) => [topic, { id: topicId, partitions }])),
+      ends: all(({ ends }) => ends, BigInt),
+      last: all(({ last }) => last, String),
+      skip: skips
+        ? { from: all(({ skip }) => skip?.from ?? {}, BigInt), to: all(({ skip }) => skip?.to ?? {}, BigInt) }
+        : undefined,
     }
   } catch (cause) {
     throw new ReflexError(
@@ -64,6 +122,7 @@ export function parseCheckpoint(where: string, text: string): RouteCheckpoint {
 /** What the bridge keeps of it: `<count>/<topic id>`. */
 export interface RouteMark {
   readonly count: bigint
+  /** Of several topics, a digest of their names and ids. */
   readonly topicId: string
 }
 
@@ -77,16 +136,4 @@ export function parseMark(where: string, { mark }: Checkpoint): RouteMark {
   const [, count, topicId] = /^(\d{1,20})\/([\w-]{22})$/.exec(mark) ?? []
   if (count !== undefined && topicId !== undefined) return { count: BigInt(count), topicId }
   throw new CursorInvalidError(`the mark of ${where}`, { cursor: mark, expected: '<count>/<topic id>' })
-}
-
-function object(values: ReadonlyMap<number, bigint | string>): Record<string, string> {
-  return Object.fromEntries(Array.from(values, ([partition, value]) => [partition, String(value)]))
-}
-
-function positions(values: Readonly<Record<string, string>>): Ends {
-  return byPartition(values, BigInt)
-}
-
-function byPartition<T>(values: Readonly<Record<string, string>>, parse: (text: string) => T): ReadonlyMap<number, T> {
-  return new Map(Object.entries(values).map(([partition, value]) => [Number(partition), parse(value)]))
 }

@@ -1,14 +1,26 @@
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
 import type { PartitionBounds } from './partition-log.ts'
-import type { Between, Ends, RouteCheckpoint, RouteMark, StoredCheckpoint } from './route-checkpoint.ts'
+import {
+  type Between,
+  type Ends,
+  type Place,
+  type RouteCheckpoint,
+  type RouteMark,
+  type StoredCheckpoint,
+  type TopicState,
+  topicOf,
+} from './route-checkpoint.ts'
 import type { FoundEvent } from './skipped-events.ts'
 
 /** What is found on opening. */
 export interface RouteTail {
+  /** The topics of the route, as they are. */
+  readonly topics: ReadonlyMap<string, TopicState>
+  /** As in a mark. */
   readonly topicId: string
-  /** Where each partition of the topic begins and ends. */
-  readonly bounds: ReadonlyMap<number, PartitionBounds>
+  /** Where each of their partitions begins and ends. */
+  readonly bounds: ReadonlyMap<Place, PartitionBounds>
   /** The route's checkpoint records, the newest first, as far back as they are there. */
   readonly history: AsyncIterable<StoredCheckpoint>
   /** What the bridge has saved. */
@@ -20,10 +32,10 @@ export interface Resumption {
   readonly resumeFrom: Cursor
   /** How many events of the route have been appended and not been lost. */
   readonly count: bigint
-  /** Of each partition the end of the route's last record, or from where on there can be one. */
+  /** At each place the end of the route's last record, or from where on there can be one. */
   readonly ends: Ends
   /** The source ids of those last records. */
-  readonly last: ReadonlyMap<number, string>
+  readonly last: ReadonlyMap<Place, string>
   /** Events that are there already: not to be appended again. */
   readonly found: readonly FoundEvent[]
   /** Between which positions they stand. */
@@ -39,27 +51,27 @@ export interface ResumeOptions {
   readonly source: string
   /** Whether events and their checkpoint are appended together: if not, there may be more than it tells of. */
   readonly atomic: boolean
-  /** How many partitions the operator has said that the topic may have now. */
+  /** How many partitions the operator has said that a topic may have now. */
   readonly partitions: number | undefined
   /** At most so many lost events are refilled, and so many ids are skipped. */
   readonly maxRefill: number
-  /** The source's events between two positions of each partition, in the order of each; throws if there are more than `maxRefill`. */
+  /** The source's events between two positions of each place, in the order of each; throws if there are more than `maxRefill`. */
   eventsBetween(between: Between): Promise<readonly FoundEvent[]>
   /** Whether the source's event `id` may stand at an offset between the bounds of its partition, which ends at `to`. */
   mayStandAt(event: FoundEvent, to: bigint): Promise<boolean>
 }
 
 /**
- * Holds the topic against the checkpoints. The newest checkpoint whose events are all still there is where to go on: what was
+ * Holds the topics against the checkpoints. The newest checkpoint whose events are all still there is where to go on: what was
  * appended after it is looked up by its source ids, partition by partition, and exactly that is not appended again. Mostly that
  * is the newest one, and nothing is after it. A partition that ends before a checkpoint says, or where something else stands
  * there, has lost its tail; one that begins later has been trimmed, which is retention.
  */
 export async function resume(where: string, tail: RouteTail, options: ResumeOptions): Promise<Resumption> {
-  const { topicId, bounds, history, saved } = tail
+  const { topics, topicId, bounds, history, saved } = tail
   const { source, atomic, maxRefill, eventsBetween } = options
-  const highs: Ends = new Map(Array.from(bounds, ([partition, { high }]) => [partition, high]))
-  const lows: Ends = new Map(Array.from(bounds, ([partition, { low }]) => [partition, low]))
+  const highs: Ends = new Map(Array.from(bounds, ([place, { high }]) => [place, high]))
+  const lows: Ends = new Map(Array.from(bounds, ([place, { low }]) => [place, low]))
   let newest: StoredCheckpoint | undefined
   let intact: StoredCheckpoint | undefined
   for await (const checkpoint of history) {
@@ -93,19 +105,28 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
   const found = await eventsBetween(between)
   const there = { count: 0n, ...endsWith(found), found, between, certain: false }
   const isTrimmed = [...lows.values()].some((low) => low > 0n)
-  if (newest === undefined && known.topicId === topicId && isTrimmed) {
+  if (newest === undefined && saved?.topicId === topicId && isTrimmed) {
     return {
       ...there,
-      resumeFrom: saved?.cursor ?? '',
+      resumeFrom: saved.cursor,
       count: known.count,
       repair: 'its checkpoint record is gone: going on from the saved checkpoint, without what is in the topic already',
     }
   }
-  return refill(known.count, whatIsLost(known), { ...there, resumeFrom: '' })
+  return refill(known.count, whatIsLost(), { ...there, resumeFrom: '' })
 
-  function whatIsLost(known: RouteMark): string {
-    if (known.topicId !== topicId) return 'the topic was deleted or made anew'
+  function whatIsLost(): string {
+    const isAnew =
+      newest === undefined ? saved?.topicId !== topicId : topicsOf(newest).some((topic) => !isSame(topic, newest))
+    if (isAnew) return 'the topic was deleted or made anew'
     return newest === undefined ? 'its checkpoint record is gone' : 'its partitions have lost their tails'
+  }
+  /** The topics that the route has written to and still has. */
+  function topicsOf({ last }: RouteCheckpoint): string[] {
+    return [...new Set(Array.from(last.keys(), topicOf))].filter((topic) => topics.has(topic))
+  }
+  function isSame(topic: string, checkpoint: RouteCheckpoint): boolean {
+    return checkpoint.topics.get(topic)?.id === topics.get(topic)?.id
   }
   function check(found: RouteCheckpoint): void {
     if (found.source !== source) {
@@ -113,55 +134,59 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
         `${where}: its checkpoint was written from the source ${found.source}, not ${source}, so that its cursor means nothing here: give the bridge another name`,
       )
     }
-    if (found.topicId !== topicId || found.partitions === bounds.size || options.partitions === bounds.size) return
-    throw new ReflexError(
-      'SINK_PARTITIONS_CHANGED',
-      `${where}: the topic had ${found.partitions} partitions and has ${bounds.size} now, so that events of one key would come to stand in two of them, ` +
-        `without an order. If its consumers can bear that, give the sink the option partitions: ${bounds.size}`,
-      { retriable: false },
-    )
+    for (const topic of topicsOf(found)) {
+      const [before, now] = [found.topics.get(topic)?.partitions, topics.get(topic)?.partitions]
+      if (!isSame(topic, found) || before === now || options.partitions === now) continue
+      throw new ReflexError(
+        'SINK_PARTITIONS_CHANGED',
+        `${where}: the topic ${topic} had ${before} partitions and has ${now} now, so that events of one key would come to stand in two of them, ` +
+          `without an order. If its consumers can bear that, give the sink the option partitions: ${now}`,
+        { retriable: false },
+      )
+    }
   }
   async function isIntact(checkpoint: RouteCheckpoint): Promise<boolean> {
-    if (checkpoint.topicId !== topicId) return false
+    if (!topicsOf(checkpoint).every((topic) => isSame(topic, checkpoint))) return false
     const asked: (() => Promise<boolean>)[] = []
-    for (const [partition, id] of checkpoint.last) {
-      const { low, high } = bounds.get(partition) ?? { low: 0n, high: 0n }
-      const end = checkpoint.ends.get(partition) ?? 0n
+    for (const [place, id] of checkpoint.last) {
+      if (!topics.has(topicOf(place))) continue // it is no longer one of the route's
+      const { low, high } = bounds.get(place) ?? { low: 0n, high: 0n }
+      const end = checkpoint.ends.get(place) ?? 0n
       if (end > high) return false
-      if (end > low) asked.push(() => options.mayStandAt({ id, partition, offset: end - 1n }, high))
+      if (end > low) asked.push(() => options.mayStandAt({ id, place, offset: end - 1n }, high))
     }
     return (await Promise.all(asked.map((ask) => ask()))).every(Boolean)
   }
-  /** Of each partition the earlier position, as far as it is there; one that was not there yet is looked at from its beginning. */
+  /** At each place the earlier position, as far as it is there; one that was not there yet is looked at from its beginning. */
   function earlier(ends: Ends, other: Ends | undefined): Ends {
     return new Map(
-      Array.from(bounds, ([partition, { low, high }]) => {
-        let from = ends.get(partition) ?? low
-        const before = other?.get(partition) ?? from
+      Array.from(bounds, ([place, { low, high }]) => {
+        let from = ends.get(place) ?? low
+        const before = other?.get(place) ?? from
         if (before < from) from = before
-        return [partition, clamp(from, low, high)]
+        return [place, clamp(from, low, high)]
       }),
     )
   }
   function within({ from, to }: Between): Between {
     const clamped = (ends: Ends): Ends =>
       new Map(
-        Array.from(ends, ([partition, end]) => {
-          const { low, high } = bounds.get(partition) ?? { low: 0n, high: 0n }
-          return [partition, clamp(end, low, high)]
+        Array.from(ends, ([place, end]) => {
+          const { low, high } = bounds.get(place) ?? { low: 0n, high: 0n }
+          return [place, clamp(end, low, high)]
         }),
       )
     return { from: clamped(from), to: clamped(to) }
   }
   /** The ends after a checkpoint and what was found behind it. Where the route has no record, there is none before the high watermark. */
   function endsWith(behind: readonly FoundEvent[], before?: RouteCheckpoint): Pick<Resumption, 'ends' | 'last'> {
-    const last = new Map(before?.last)
+    const last = new Map(Array.from(before?.last ?? []).filter(([place]) => bounds.has(place)))
     const ends = new Map(highs)
-    for (const partition of last.keys()) ends.set(partition, before?.ends.get(partition) ?? 0n)
-    for (const { id, partition, offset } of behind) {
-      if (last.has(partition) && offset < (ends.get(partition) ?? 0n)) continue
-      ends.set(partition, offset + 1n)
-      last.set(partition, id)
+    for (const place of last.keys()) ends.set(place, before?.ends.get(place) ?? 0n)
+    for (const { id, place, offset } of behind) {
+      if (last.has(place) && offset < (ends.get(place) ?? 0n)) continue
+      ends.set(place, offset + 1n)
+      last.set(place, id)
     }
     return { ends, last }
   }

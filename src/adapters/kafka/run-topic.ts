@@ -149,7 +149,7 @@ export async function runTopic(
     if (isFirst || (fromHead && started < consumers.length)) {
       const stored = await names.all({ id: found, partitions: consumers.length, signal })
       const bounds = async (): Promise<readonly PartitionBounds[]> =>
-        (await topicBounds(connection, log, topic)).partitions
+        (await topicBounds(connection, { log, topic })).partitions
       if (fromHead) await names.pin(stored, { id: found, started, bounds, signal })
       topicId = found
     }

@@ -1,7 +1,7 @@
 import { ReflexError } from '../../core/errors.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
 import type { PartitionBounds } from './partition-log.ts'
-import { isolationLevels } from './protocol/fetch.ts'
+import { type Isolation, isolationLevels } from './protocol/fetch.ts'
 
 const EARLIEST = -2
 const LATEST = -1
@@ -10,12 +10,15 @@ const LATEST = -1
 export interface TopicBounds {
   /** The topic's id, as Kafka's tools print it. */
   readonly topicId: string
-  /** Where each partition begins and ends, by its number; it ends at the last stable offset. */
+  /** Where each partition begins and ends, by its number; it ends at the last stable offset, or the high watermark. */
   readonly partitions: readonly PartitionBounds[]
 }
 
 /** Where all partitions of a topic begin and end: two requests for each broker that leads some. Throws if one has no leader. */
-export async function topicBounds(connection: KafkaConnection, log: string, topic: string): Promise<TopicBounds> {
+export async function topicBounds(
+  connection: KafkaConnection,
+  { log, topic, isolation = 'committed' }: { log: string; topic: string; isolation?: Isolation },
+): Promise<TopicBounds> {
   const { id, partitions } = await connection.topic(topic)
   const low = new Map<number, bigint>()
   const high = new Map<number, bigint>()
@@ -28,7 +31,7 @@ export async function topicBounds(connection: KafkaConnection, log: string, topi
       const { responses } = await broker.call((kafkajs) =>
         kafkajs.listOffsets({
           replicaId: -1,
-          isolationLevel: isolationLevels.committed,
+          isolationLevel: isolationLevels[isolation],
           topics: [{ topic, partitions: led.map(({ partition }) => ({ partition, timestamp })) }],
         }),
       )

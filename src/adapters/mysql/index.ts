@@ -16,6 +16,7 @@ export {
   type RetriedDeadLetters,
 } from './mysql-dead-letters.ts'
 export { type MysqlEvents, type MysqlEventsOptions, mysqlEvents } from './mysql-events.ts'
+export { type MysqlLeases, mysqlLeases } from './mysql-leases.ts'
 export { type MysqlConnection, type MysqlPool, mysqlOptions } from './mysql-pool.ts'
 export type { MysqlProblem } from './mysql-problem.ts'
 export {

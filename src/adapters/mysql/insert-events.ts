@@ -126,7 +126,7 @@ export function formatDatetime(timestamp: number): string {
 }
 
 function unencodable(name: string, problem: string, cause?: unknown): ReflexError {
-  return new ReflexError('EVENT_UNENCODABLE', `${name}: ${problem}`, { cause, retriable: false })
+  return new ReflexError('EVENT_UNENCODABLE', `${name}: ${problem}`, { cause, kind: 'poison' })
 }
 
 function missing(name: string, column: 'metadata' | 'headers'): ReflexError {

@@ -1,10 +1,9 @@
 import type { CursorStore } from '../../core/cursor.ts'
-import { OptionError } from '../../core/errors.ts'
 import { checkTableName } from '../../sql/table-stream.ts'
+import { autocommitQuery } from './autocommit-query.ts'
 import { type CursorColumns, cursorColumns, cursorsTable } from './cursors-table.ts'
 import { checkPool, type MysqlPool } from './mysql-pool.ts'
 import { withConnection } from './mysql-reader.ts'
-import { type PooledQuery, pooledQuery } from './pooled-query.ts'
 
 /** A cursor store in a MySQL or MariaDB database. */
 export interface MysqlCursors extends CursorStore {
@@ -34,21 +33,7 @@ export function mysqlCursors(pool: MysqlPool, options: MysqlCursorsOptions = {})
   const columns = cursorColumns(options.columns)
   const name = `mysql:${database}.${table}`
   const statements = cursorsTable(name, database, table, columns)
-  const borrowed = pooledQuery(name, pool)
-  let commits = false
-
-  const query = <T>(work: (run: PooledQuery) => Promise<T>, signal?: AbortSignal): Promise<T> =>
-    borrowed(async (run) => {
-      if (!commits) {
-        const [[autocommit]] = (await run('select @@autocommit', [])) as [[number | string]]
-        // What is written would be lost when the connection ends.
-        if (Number(autocommit) !== 1) {
-          throw new OptionError(`${name}: connections of the pool must be in autocommit mode, but autocommit is 0`)
-        }
-        commits = true
-      }
-      return work(run)
-    }, signal)
+  const query = autocommitQuery(name, pool)
 
   return {
     get: async (consumer, { signal } = {}) => query((run) => statements.get(run, consumer), signal),

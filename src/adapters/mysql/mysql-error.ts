@@ -1,4 +1,4 @@
-import { ReflexError } from '../../core/errors.ts'
+import { type ErrorKind, ReflexError } from '../../core/errors.ts'
 
 /** Table, column, database or routine access denied; a privilege of the server is needed. */
 const DENIED = [1044, 1142, 1143, 1227, 1370]
@@ -30,12 +30,27 @@ export function isLockTimeout(error: unknown): boolean {
 
 /** An error of mysql2 as one that says what to do; every other value as it is. `name` is the log or table that was used. */
 export function explainMysql(error: unknown, name: string): unknown {
-  const explained = (code: string, advice: string, retriable = false): ReflexError =>
-    new ReflexError(code, `${name}: ${(error as Error).message}: ${advice}`, { cause: error, retriable })
+  const explained = (code: string, advice: string, kind: ErrorKind = 'fatal'): ReflexError =>
+    new ReflexError(code, `${name}: ${(error as Error).message}: ${advice}`, { cause: error, kind })
   switch (errnoOf(error)) {
     case 1045:
     case 1698:
-      return explained('MYSQL_DENIED', 'check the user and the password')
+      return explained('MYSQL_DENIED', 'check the user and the password', 'auth')
+    case 1820:
+    case 1862:
+    case 3118:
+    case 4151:
+      return explained('MYSQL_DENIED', 'the account is locked, or its password has expired: mend the account', 'auth')
+    case 1040:
+    case 1129:
+    case 1203:
+    case 1226:
+      return explained('MYSQL_LIMIT', 'raise the limit, or find out who uses it up', 'quota')
+    case 1021:
+    case 1114:
+      return explained('MYSQL_FULL', 'free space, or raise the limit of the table', 'quota')
+    case 1153:
+      return explained('MYSQL_PACKET_TOO_LARGE', 'raise max_allowed_packet of the server', 'oversize')
     case 1049:
       return explained('DATABASE_MISSING', 'create it, or check the option database')
     case 1054:
@@ -45,14 +60,14 @@ export function explainMysql(error: unknown, name: string): unknown {
       return explained('TABLE_MISSING', 'create it with createTable()')
     case 1290:
     case 1836:
-      return explained('MYSQL_READONLY', 'the server takes no writes: it is read-only, or a replica', true)
+      return explained('MYSQL_READONLY', 'the server takes no writes: it is read-only, or a replica', 'read-only')
     default:
-      if (isDenied(error)) return explained('MYSQL_DENIED', 'grant the privilege to this account')
+      if (isDenied(error)) return explained('MYSQL_DENIED', 'grant the privilege to this account', 'auth')
       if (!CONNECTION.includes(String((error as { code?: unknown } | null)?.code))) return error
       return explained(
         'MYSQL_CONNECTION',
         'the server is down, restarting or out of reach; start again when it is back',
-        true,
+        'retriable',
       )
   }
 }

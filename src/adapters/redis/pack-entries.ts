@@ -40,14 +40,14 @@ function sizeOf(entry: EntryArguments, limit: number): number {
     throw new ReflexError(
       'EVENT_UNENCODABLE',
       `event ${entry[4]} with ${(entry.length - 1) / 2} fields cannot be an entry: at most ${(MAX_ARGUMENTS - 1) / 2} are possible; give it fewer headers`,
-      { retriable: false },
+      { kind: 'poison', eventId: String(entry[4]) },
     )
   }
   if (ARRAY_HEADER + bytes <= limit) return bytes
   throw new ReflexError(
     'EVENT_TOO_LARGE',
     `event ${entry[4]}, which is ${ARRAY_HEADER + bytes} bytes as an entry, was not sent, since the server takes at most ${limit}: shorten its payload, or raise the server's proto-max-bulk-len and client-query-buffer-limit (below 1 GiB)`,
-    { retriable: false },
+    { kind: 'oversize', eventId: String(entry[4]) },
   )
 }
 

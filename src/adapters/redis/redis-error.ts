@@ -1,24 +1,25 @@
-import { messageOf, ReflexError } from '../../core/errors.ts'
+import { type ErrorKind, messageOf, ReflexError } from '../../core/errors.ts'
 
-/** What to do about an error reply, by its first word, and whether waiting can help. */
-const replies: Readonly<Record<string, readonly [advice: string, retriable: boolean]>> = {
+/** What to do about an error reply, by its first word, and of what kind it is. What is not here is worth another try. */
+const replies: Readonly<Record<string, readonly [advice: string, kind: ErrorKind]>> = {
   OOM: [
     'the server has reached maxmemory: raise it or free memory. Keep maxmemory-policy noeviction, others delete logs and checkpoints',
-    true,
+    'quota',
   ],
-  READONLY: ['the server is a replica: connect to the primary', true],
-  MISCONF: ['the server cannot write its data to disk: read its log, and free space', true],
-  NOREPLICAS: ['fewer replicas are connected than min-replicas-to-write asks for', true],
-  LOADING: ['the server is reading its data after a start: wait', true],
-  BUSY: ['the server runs a long script of someone: wait, or end it with SCRIPT KILL', true],
-  NOAUTH: ['give the client a username and password', false],
-  WRONGPASS: ['the username or password is wrong', false],
-  WRONGTYPE: ['the key holds something else: choose another key', false],
-  MOVED: ['the key is on another node of this cluster: connect to that one', false],
-  ASK: ['the key is being moved to another node of this cluster: wait, then connect to that one', true],
-  CLUSTERDOWN: ['not all slots of the cluster are served: wait, or repair it', true],
-  VERSION: ['older ones do not count the entries of a stream', false],
-  CROSSSLOT: ['keys that are used together must be in one slot of a cluster: give the stream key a hash tag', false],
+  READONLY: ['the server is a replica: connect to the primary', 'read-only'],
+  MISCONF: ['the server cannot write its data to disk: read its log, and free space', 'read-only'],
+  NOREPLICAS: ['fewer replicas are connected than min-replicas-to-write asks for', 'retriable'],
+  LOADING: ['the server is reading its data after a start: wait', 'retriable'],
+  BUSY: ['the server runs a long script of someone: wait, or end it with SCRIPT KILL', 'retriable'],
+  NOAUTH: ['give the client a username and password', 'auth'],
+  WRONGPASS: ['the username or password is wrong', 'auth'],
+  DENIED: ['the server is in protected mode: give it a password, or a user, and the client as well', 'auth'],
+  WRONGTYPE: ['the key holds something else: choose another key', 'fatal'],
+  MOVED: ['the key is on another node of this cluster: connect to that one', 'fatal'],
+  ASK: ['the key is being moved to another node of this cluster: wait, then connect to that one', 'retriable'],
+  CLUSTERDOWN: ['not all slots of the cluster are served: wait, or repair it', 'retriable'],
+  VERSION: ['older ones do not count the entries of a stream', 'fatal'],
+  CROSSSLOT: ['keys that are used together must be in one slot of a cluster: give the stream key a hash tag', 'fatal'],
 }
 
 /**
@@ -42,13 +43,20 @@ export function redisError(log: string, error: unknown, scripted: readonly strin
       },
     )
   }
-  const [advice, retriable] =
-    word === 'NOPERM' ? [grant(message, command, scripted), false] : (replies[word] ?? ['', true])
+  const [advice, kind] = reply(word, message) ?? [grant(message, command, scripted), 'auth']
   return new ReflexError(
     `REDIS_${word}`,
     `${log}: the server refused: ${message}${advice === '' ? '' : ` (${advice})`}`,
-    { cause: error, retriable },
+    { cause: error, kind },
   )
+}
+
+/** Undefined of a permission that is missing. */
+function reply(word: string, message: string): readonly [advice: string, kind: ErrorKind] | undefined {
+  if (word === 'NOPERM') return undefined
+  if (message.includes('max number of clients')) return ['raise maxclients, or find out who connects so often', 'quota']
+  if (/^ERR .*\bAUTH\b/.test(message)) return ['the server has no such user or password: correct it', 'auth']
+  return replies[word] ?? ['', 'retriable']
 }
 
 /** The client hangs the command on its error, with all that was to be written, or the password. Returns the command's name. */

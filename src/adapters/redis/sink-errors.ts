@@ -21,7 +21,10 @@ export function oversizeHint(error: unknown, bytes: number): unknown {
   if (!refused && (codeOf(error) !== 'REDIS_CONNECTION' || bytes <= LEAST_BULK_BYTES)) return error
   const hint = `the batch has an event of ${bytes} bytes, and Redis takes none above proto-max-bulk-len: raise it, or shorten the payload`
   const code = refused ? 'EVENT_TOO_LARGE' : 'REDIS_CONNECTION'
-  return new ReflexError(code, `${messageOf(error)}; ${hint}`, { cause: error, retriable: !refused })
+  return new ReflexError(code, `${messageOf(error)}; ${hint}`, {
+    cause: error,
+    kind: refused ? 'oversize' : 'retriable',
+  })
 }
 
 /** A reply is that of an earlier append: the connection has repeated one, so that every later one is wrong as well. */

@@ -73,9 +73,10 @@ export function prepareInsert(database: DatabaseSync, table: string): InsertRow 
 }
 
 /** Throws `EVENT_UNENCODABLE` on an event that would come back as another one. */
-export function checkEvent(name: string, { foreignId, timestamp = 0, type, headers }: NewEvent): void {
+export function checkEvent(name: string, event: NewEvent & { readonly id?: string }): void {
+  const { id, foreignId, timestamp = 0, type, headers } = event
   const refuse = (problem: string): never => {
-    throw new ReflexError('EVENT_UNENCODABLE', `${name}: ${problem}`, { retriable: false })
+    throw new ReflexError('EVENT_UNENCODABLE', `${name}: ${problem}`, { kind: 'poison', eventId: id })
   }
   if (type !== (type | 0)) refuse(`the type of an event must be a 32-bit integer, but is ${type}`)
   if (typeof foreignId !== 'string' || !foreignId.isWellFormed())

@@ -70,7 +70,7 @@ export async function purgeEvents(
 function otherCursors(database: DatabaseSync): readonly (readonly [table: string, consumers: readonly string[]])[] {
   const tables = prepare(
     database,
-    `select name from sqlite_master where type = 'table'
+    `select name from sqlite_master where type = 'table' and name <> 'bridge_controls' -- no positions, but what operators want
       and 2 = (select count(*) from pragma_table_info(sqlite_master.name) info where info.name in ('consumer', 'cursor'))`,
   ).all()
   return tables.map(({ name }) => {

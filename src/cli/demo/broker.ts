@@ -1,5 +1,5 @@
 import type { DisposeStack } from '../../core/dispose-stack.ts'
-import type { Server, ServerName } from '../../testing/index.ts'
+import type { Server, ServerName } from '../../testing/servers/index.ts'
 import type { Target } from './stage.ts'
 
 /** A broker that the demo can play on: one file each in `brokers/`, listed in `brokers.ts`. */

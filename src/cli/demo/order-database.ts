@@ -1,6 +1,6 @@
 import { mysqlEvents, mysqlOptions } from '../../adapters/mysql/index.ts'
 import { openSqlite, sqliteEvents } from '../../adapters/sqlite/index.ts'
-import { importClient } from '../../service/import-client.ts'
+import { importClient } from '../../service/config/import-client.ts'
 import type { OrderDatabase } from './stage.ts'
 
 /** Opens the database that `url` names: `sqlite:PATH` or `mysql://…`. */

@@ -1,5 +1,5 @@
 import type { CursorStore, NewEvent, Source } from '../../core/index.ts'
-import type { ServerProcess } from '../../testing/index.ts'
+import type { ServerProcess } from '../../testing/servers/index.ts'
 
 /** An event as the audit sees it: which one it was in the source, and which order it is about. */
 export interface AuditEntry {

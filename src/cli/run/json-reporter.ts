@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino, stdTimeFunctions } from 'pino'
-import { codeOf } from '../../core/errors.ts'
+import { codeOf, errorKind } from '../../core/errors.ts'
+import type { LogLevel } from '../../service/config/parse-config.ts'
+import { describeError } from '../../service/describe-error.ts'
 import { maskPasswords } from '../../service/mask-passwords.ts'
-import type { LogLevel } from '../../service/parse-config.ts'
 import type { RouteStatus, RunningRoute } from '../../service/start-route.ts'
-import { describeError } from '../describe-error.ts'
 import type { Reporter } from './reporter.ts'
 
 /** A route whose position has moved gets a line so often. */
@@ -27,7 +27,9 @@ export function jsonReporter({ level }: { readonly level: LogLevel }): Reporter 
 
   const log: Reporter['log'] = (level, message, { error, ...fields } = {}) => {
     const failure =
-      error === undefined ? {} : { code: codeOf(error), ...(stack ? { stack: describeError(error, { stack }) } : {}) }
+      error === undefined
+        ? {}
+        : { code: codeOf(error), kind: errorKind(error), ...(stack ? { stack: describeError(error, { stack }) } : {}) }
     logger[level]({ ...fields, ...failure }, maskPasswords(message))
   }
   async function watch(routes: readonly RunningRoute[]): Promise<void> {

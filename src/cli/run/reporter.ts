@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../service/parse-config.ts'
+import type { LogLevel } from '../../service/config/parse-config.ts'
 import type { RunningRoute } from '../../service/start-route.ts'
 
 /** Where what happens is told. */

@@ -1,22 +1,26 @@
-import type { Observer } from '../../core/observer.ts'
-import { loadConfig } from '../../service/load-config.ts'
-import type { RouteConfig } from '../../service/parse-config.ts'
-import { type RouteEnd, startRoute } from '../../service/start-route.ts'
-import { describeError } from '../describe-error.ts'
+import { leaseShare } from '../../bridge/lease-share.ts'
+import { combineObservers, type Observer } from '../../core/observer.ts'
+import { startAdmin } from '../../service/admin/admin-server.ts'
+import { type RouteMeters, routeMeters } from '../../service/admin/route-meters.ts'
+import { loadConfig } from '../../service/config/load-config.ts'
+import type { Config, RouteConfig } from '../../service/config/parse-config.ts'
+import { processName } from '../../service/control/process-name.ts'
+import { routeActions } from '../../service/control/route-actions.ts'
+import { describeError } from '../../service/describe-error.ts'
+import { type RouteEnd, type RunningRoute, startRoute } from '../../service/start-route.ts'
 import { stopSignals } from '../stop-signals.ts'
 import { adviceFor } from './advice.ts'
-import { checkConfig } from './check-config.ts'
 import { jsonReporter } from './json-reporter.ts'
 import type { Reporter } from './reporter.ts'
 import { terminalReporter } from './terminal-reporter.ts'
 
 /** Options of `runConfig`. */
 export interface RunConfigOptions {
-  /** Check it and the connections, and end. */
-  readonly check?: boolean | undefined
   /** End at the heads. */
   readonly once?: boolean | undefined
   readonly createTables?: boolean | undefined
+  /** How long what is under way may take when a signal comes, in ms; default: as configured. */
+  readonly drain?: number | undefined
   readonly json?: boolean | undefined
   /** Log at the level `debug`, with stack traces. */
   readonly debug?: boolean | undefined
@@ -24,11 +28,10 @@ export interface RunConfigOptions {
 
 /** Runs all routes of a configuration file until they end, or a signal comes. Resolves with the exit code; throws a `ConfigError`. */
 export async function runConfig(path: string, options: RunConfigOptions): Promise<0 | 1> {
-  const { check, once = false, json = false, debug = false } = options
+  const { once = false, json = false, debug = false } = options
   const config = await loadConfig(path, process.env)
   const createTables = options.createTables ?? config.createTables
   const level = debug ? 'debug' : config.logLevel
-  if (check) return checkConfig(config.routes, { createTables, json, debug })
 
   const terminal = process.stdout.isTTY && process.env['TERM'] !== 'dumb' && !json
   await using reporter = terminal ? terminalReporter(process.stdout, { level }) : jsonReporter({ level })
@@ -38,18 +41,31 @@ export async function runConfig(path: string, options: RunConfigOptions): Promis
   )
   process.stdout.on('error', stopping.stop) // who read it has gone
 
-  const started = config.routes.map((route) => {
+  const { standby, drainMs: configured } = config
+  const drainMs = options.drain ?? configured
+  const share = leaseShare()
+  const meters = routeMeters()
+  const startOne = (route: RouteConfig): StartedRoute => {
     const { name, source, sink, checkpoints } = route
     log('info', `${source.name} -> ${sink.name}`, { route: name, checkpoints: checkpoints.name })
     const running = startRoute(route, {
       signal: stopping.signal,
       once,
       createTables,
-      observer: logging(route, log),
+      standby: standby === undefined ? undefined : { ...standby, share },
+      drainMs,
+      observer: combineObservers(logging(route, log), meters.observer(name)),
       onNote: (text) => log('warn', text, { route: name }),
+      onTurn: (text) => log('info', text, { route: name }),
     })
     return { route, running }
+  }
+  // With --once the process that serves it may be another one.
+  const { started, server } = await startRoutes(once ? { ...config, admin: undefined } : config, startOne, {
+    meters,
+    log,
   })
+  await using _admin = server
   reporter.watch(started.map(({ running }) => running))
   const ends = await Promise.all(
     started.map(async ({ route, running }) => {
@@ -62,17 +78,55 @@ export async function runConfig(path: string, options: RunConfigOptions): Promis
   return ends.some(({ reason }) => reason === 'failed') ? 1 : 0
 }
 
+interface StartedRoute {
+  readonly route: RouteConfig
+  readonly running: RunningRoute
+}
+
+/**
+ * Starts the routes, and the admin server if one is configured. That listens first: a process that is started a second time by
+ * mistake ends there, before it takes the routes from the first one.
+ */
+async function startRoutes(
+  { routes, admin }: Pick<Config, 'routes'> & { readonly admin?: Config['admin'] | undefined },
+  startOne: (route: RouteConfig) => StartedRoute,
+  { meters, log }: { readonly meters: RouteMeters; readonly log: Reporter['log'] },
+): Promise<{ readonly started: readonly StartedRoute[]; readonly server?: AsyncDisposable }> {
+  if (admin === undefined) return { started: routes.map(startOne) }
+  const { readyAfterMs, ...listen } = admin
+  const started: StartedRoute[] = []
+  const server = await startAdmin({
+    startRoutes: () => {
+      started.push(...routes.map(startOne))
+      return started.map(({ route, running }) => ({ ...running, source: route.source.name, sink: route.sink.name }))
+    },
+    actions: routeActions(routes, { by: `admin server of ${processName}` }),
+    ...{ meters, listen, readyAfterMs },
+    onNote: (text) => log('info', text),
+  })
+  log('info', `admin server at ${server.url}`)
+  return { started, server }
+}
+
 /** Tells what happens to a route. */
-function logging({ name: route, fromHead }: RouteConfig, log: Reporter['log']): Observer {
+function logging(config: RouteConfig, log: Reporter['log']): Observer {
+  const { name: route, fromHead } = config
   const start = fromHead ? 'from the head' : 'from the earliest event'
   return {
     opened: ({ cursor }) => log('info', `open ${cursor === '' ? start : `after ${cursor}`}`, { route, cursor }),
     saved: (cursor) => log('trace', `saved ${cursor}`, { route, cursor }),
     repaired: (text) => log('warn', `repaired: ${text}`, { route }),
+    passed: ({ eventId, as, reason }) =>
+      log('warn', `event ${eventId} is ${as === 'skipped' ? 'skipped' : 'put into the dead letters'}: ${reason}`, {
+        route,
+        eventId,
+      }),
     failed: (error) => log('debug', `failed: ${describeError(error)}`, { route, error }),
     restarting: ({ delayMs, failures, error }) => {
       const pause = delayMs < 1000 ? `${Math.round(delayMs)} ms` : `${(delayMs / 1000).toFixed(1)} s`
-      log('warn', `${describeError(error)}; trying again in ${pause}`, { route, error, failures })
+      const advice = adviceFor(error, config)
+      const said = `${describeError(error)}${advice === undefined ? '' : `; ${advice}`}`
+      log('warn', `${said}; trying again in ${pause}`, { route, error, failures })
     },
   }
 }

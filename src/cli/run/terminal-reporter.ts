@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters, styleText } from 'node:util'
+import { type LogLevel, logLevels } from '../../service/config/parse-config.ts'
+import { describeError } from '../../service/describe-error.ts'
 import { maskPasswords } from '../../service/mask-passwords.ts'
-import { type LogLevel, logLevels } from '../../service/parse-config.ts'
 import type { RouteStatus, RunningRoute } from '../../service/start-route.ts'
-import { describeError } from '../describe-error.ts'
 import { printable } from '../printable.ts'
 import type { Reporter } from './reporter.ts'
 
@@ -73,9 +73,10 @@ export function terminalReporter(terminal: Terminal, { level }: { readonly level
 
 /** A route's state in one line. */
 export function statusLine(status: RouteStatus, perSecond: number): string {
-  const { state, position, backlog, blocked, oldestUnreadAt, lastError, handled } = status
+  const { state, owner, position, backlog, blocked, oldestUnreadAt, lastError, handled } = status
   const parts = [
     state.padEnd(8),
+    state !== 'standby' || owner === undefined ? '' : `${owner} has it`,
     position === undefined ? '' : `at ${position === '' ? 'the start' : position}`,
     `${handled.toLocaleString('en')} events`,
     `${Math.round(perSecond).toLocaleString('en')}/s`,

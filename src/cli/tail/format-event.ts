@@ -11,7 +11,7 @@ export function eventAsJson({ id, type, foreignId, timestamp, headers, metadata 
     id,
     type,
     foreignId,
-    timestamp: formatTimestamp(timestamp),
+    timestamp: timeOf(timestamp),
     headers,
     metadata: metadata === null ? null : (text ?? base64(metadata)),
     ...(text === undefined ? { metadataEncoding: 'base64' } : {}),
@@ -21,9 +21,18 @@ export function eventAsJson({ id, type, foreignId, timestamp, headers, metadata 
 /** An event on one line for people: time, id, type, foreignId, payload and headers. Nothing in it can act on a terminal. */
 export function eventAsText({ id, type, foreignId, timestamp, headers, metadata }: Event): string {
   const payload = metadata === null ? 'null' : (textOf(metadata) ?? `base64 ${base64(metadata)}`)
-  const parts = [formatTimestamp(timestamp), id, `type ${type}`, quoted(foreignId), payload === '' ? '""' : payload]
+  const parts = [timeOf(timestamp), id, `type ${type}`, quoted(foreignId), payload === '' ? '""' : payload]
   if (Object.keys(headers).length > 0) parts.push(JSON.stringify(headers))
   return parts.map(printable).join('  ')
+}
+
+/** Outside of the years 0 to 9999 the number that the source has: it is what somebody who looks at the event looks for. */
+function timeOf(timestamp: number): string {
+  try {
+    return formatTimestamp(timestamp)
+  } catch {
+    return String(timestamp)
+  }
 }
 
 /** Undefined where the bytes are not UTF-8. */

@@ -3,7 +3,7 @@ import { savedCursor } from '../../core/cursor.ts'
 import { ReflexError, StreamEndedError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
 import { openStream, type Source } from '../../core/stream.ts'
-import { type Endpoint, parseEndpoint } from '../../service/parse-endpoint.ts'
+import { type Endpoint, parseEndpoint } from '../../service/config/parse-endpoint.ts'
 import { stopSignals } from '../stop-signals.ts'
 import { eventAsJson, eventAsText } from './format-event.ts'
 

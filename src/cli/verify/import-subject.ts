@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url'
 import { messageOf, OptionError } from '../../core/errors.ts'
-import { nearest } from '../../service/nearest.ts'
+import { nearest } from '../../service/config/nearest.ts'
 
 /** What a module has to export. */
 export interface SubjectModule {

@@ -155,7 +155,7 @@ export const bridgeProperties: readonly Property<BridgeSubject, BridgeCommand>[]
     id: 'B10',
     grade: 'untested',
     title:
-      'an event that is put aside is in the dead letters before the checkpoint passes it (nothing is put aside: a bridge stops)',
+      'an event that is put aside is in the dead letters before the checkpoint passes it (a bridge that is given none puts nothing aside)',
     why: 'An event is neither forwarded nor put aside.',
   },
   {

@@ -1,4 +1,4 @@
-import { ReflexError } from '../../core/errors.ts'
+import { errorKind, ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import type { ErrorKind, LifeCommand, Operation } from './bridge-command.ts'
 import type { RoutePlay } from './route-play.ts'
@@ -65,9 +65,12 @@ export function faultyOperations(play: RoutePlay, plan: LifeCommand, controller:
     if (operation === 'append') model.blame.failedAppend = true
     throw error
   }
-  /** After a first error nothing more is to be asked, save what was under way when a read failed. */
+  /**
+   * After a first error nothing more is to be asked, save what was under way when a read failed, and what stands before an event
+   * that the destination refuses.
+   */
   function checkBegin(operation: Operation, events: readonly Event[]): void {
-    const failed = thrown.find((each) => each.operation !== 'read')
+    const failed = thrown.find((each) => each.operation !== 'read' && !isRefusal(each))
     if (failed !== undefined && operation !== 'read')
       model.violate(
         'B6',
@@ -149,6 +152,10 @@ export function faultyOperations(play: RoutePlay, plan: LifeCommand, controller:
     return result
   }
   return self
+}
+
+function isRefusal({ injected, error }: Thrown): boolean {
+  return !injected && ['poison', 'oversize'].includes(errorKind(error))
 }
 
 /** Made once: a stack that says nothing would be most of what a schedule costs. */

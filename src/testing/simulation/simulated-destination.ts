@@ -64,7 +64,7 @@ export function simulatedDestination({
       throw new ReflexError(
         'EVENT_TOO_LARGE',
         `event ${event.id}: its payload of ${metadata.length} bytes is more than the ${maxBytes} that are accepted`,
-        { retriable: false },
+        { kind: 'oversize', eventId: event.id },
       )
     }
     const { isNull, ...fields } = decodeFields(encodeFields(event, source)) as NonNullable<
@@ -114,7 +114,9 @@ export function simulatedDestination({
             for (const event of batch) if (!skip.delete(event.id)) encoded.push(encode(event, source))
             await Promise.resolve()
             if (refusals > 0)
-              throw new ReflexError('DESTINATION_READ_ONLY', 'the destination accepts nothing: it is read-only')
+              throw new ReflexError('DESTINATION_READ_ONLY', 'the destination accepts nothing: it is read-only', {
+                kind: 'read-only',
+              })
             if (fences && own.epoch !== epoch) throw new FencedError(`another writer has taken over the route ${route}`)
             if (fences && events.length !== expected)
               throw new ReflexError('SINK_TAIL_CHANGED', `there are ${events.length} events instead of ${expected}`)

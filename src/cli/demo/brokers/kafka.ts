@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { kafkaFailFast, kafkaPartition } from '../../../adapters/kafka/index.ts'
 import { wireNames } from '../../../core/index.ts'
-import { importClient } from '../../../service/import-client.ts'
+import { importClient } from '../../../service/config/import-client.ts'
 import type { Broker } from '../broker.ts'
 import type { AuditEntry } from '../stage.ts'
 

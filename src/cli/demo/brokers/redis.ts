@@ -1,6 +1,6 @@
 import { redisFailFast, redisStream } from '../../../adapters/redis/index.ts'
 import { wireNames } from '../../../core/index.ts'
-import { importClient } from '../../../service/import-client.ts'
+import { importClient } from '../../../service/config/import-client.ts'
 import type { Broker } from '../broker.ts'
 import type { AuditEntry } from '../stage.ts'
 

@@ -1,0 +1,23 @@
+import type { Sink } from '../core/sink.ts'
+import type { HeldLease } from './hold-lease.ts'
+
+/**
+ * A destination that is written to only while the lease is held: each `open` and `append` looks first, in the same turn, and throws
+ * `LEASE_LOST`. So a process that was frozen, and wakes up when another one has taken over, neither writes nor fences that one.
+ */
+export function leasedSink(sink: Sink, { check }: Pick<HeldLease, 'check'>): Sink {
+  return {
+    ...sink,
+    open: async (options) => {
+      check()
+      const writer = await sink.open(options)
+      return {
+        ...writer,
+        append: async (events, cursor) => {
+          check()
+          return writer.append(events, cursor)
+        },
+      }
+    },
+  }
+}

@@ -1,0 +1,63 @@
+import { savedCursor } from '../core/cursor.ts'
+import { OptionError, ReflexError } from '../core/errors.ts'
+import type { Cursor } from '../core/event.ts'
+import { openStream } from '../core/stream.ts'
+import type { BridgeSpec } from './bridge.ts'
+import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
+
+/** Options of `moveCheckpoint`. */
+export interface MoveCheckpointOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+/** From where to where a route was moved. */
+export interface MovedCheckpoint {
+  /** `""`: it had no checkpoint, or stood at the earliest event. */
+  readonly from: Cursor
+  readonly to: Cursor
+}
+
+/**
+ * Moves a route forward to a position of its source, which it then goes on after: the events in between are never forwarded, and
+ * the route counts as begun there. Takes the destination over, which fences a writer that is at work, and tells it the position as an
+ * append of no events does. Changes nothing, and throws, if the route stands further on (`REWIND_REFUSED`), if the destination has lost
+ * its tail (`TAIL_LOST`), if the source cannot be read from there, and if another process saves a checkpoint meanwhile.
+ */
+export async function moveCheckpoint(
+  { name, source, sink, checkpoints }: Pick<BridgeSpec, 'name' | 'source' | 'sink' | 'checkpoints'>,
+  to: Cursor,
+  { signal }: MoveCheckpointOptions = {},
+): Promise<MovedCheckpoint> {
+  const { compare } = source
+  if (compare === undefined)
+    throw new OptionError(
+      `${source.name}: a route can only be moved where its source has compare, which orders its cursors`,
+    )
+  const stored = await checkpoints.get(name, { signal })
+  const found = parseCheckpoint(name, stored)
+  const from = found?.cursor ?? ''
+  const proof = await openStream(source.stream, to, { signal, toHead: true })
+  const position = to.includes('@') ? to : savedCursor(to, proof.incarnation)
+  await proof[Symbol.asyncDispose]()
+  if (to === '' || (from !== '' && compare(position, from) < 0)) {
+    throw new ReflexError(
+      'REWIND_REFUSED',
+      `the route ${name} stands at ${from || 'the start'}, and is not moved back to ${to || 'the start'}: what follows would stand in ${sink.name} twice, and out of order. Fill a new destination instead (reflex-bridge replay CONFIG ${name} --into NEW --from ${to || "''"}).`,
+      { retriable: false },
+    )
+  }
+  const saved = found === undefined || found.mark === '' ? undefined : found
+  await using writer = await sink.open({ route: name, source: source.name, saved, signal })
+  if (saved !== undefined && writer.resumeFrom !== saved.cursor) {
+    throw new ReflexError(
+      'TAIL_LOST',
+      `the route ${name} is not moved: ${writer.repair ?? `${sink.name} goes on after ${writer.resumeFrom}, not ${saved.cursor}`}. Run it until it has caught up, then move it.`,
+      { retriable: false },
+    )
+  }
+  signal?.throwIfAborted()
+  const mark = await writer.append([], position)
+  const next = formatCheckpoint({ cursor: position, mark, start: position, skips: found?.skips })
+  await checkpoints.set(name, next, stored)
+  return { from, to: position }
+}

@@ -1,0 +1,107 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
+import {
+  openSqlite,
+  sqliteCursors,
+  sqliteDeadLetters,
+  sqliteEvents,
+  sqliteLeases,
+  sqliteSink,
+} from '../../../adapters/sqlite/index.ts'
+import { ReflexError } from '../../../core/errors.ts'
+import { text } from '../check-keys.ts'
+import { deadLetterKeys } from '../dead-letter-keys.ts'
+import { type Location, type OpenContext, role, type Scheme } from '../scheme.ts'
+import { tableName } from '../table-name.ts'
+
+const checkpointKeys = { table: tableName.default('cursors') }
+
+/** Event tables, logs and checkpoints in a SQLite file. */
+export const sqlite: Scheme = {
+  protocols: ['sqlite:'],
+  form: 'sqlite:PATH',
+  name: (location) => `sqlite:${pathOf(location)}`,
+  roles: {
+    source: role({ table: tableName.default('events'), name: text.optional() }, async (location, options, context) => {
+      const { table, name } = options
+      const { source, createTable, purge } = sqliteEvents(existing(location, context), {
+        table,
+        ...(name === undefined ? {} : { name }),
+      })
+      return {
+        part: source,
+        createTables: async () => createTable(),
+        purge,
+        [Symbol.asyncDispose]: async () => {},
+      }
+    }),
+    sink: role({ table: tableName.default('events') }, async (location, { table }, context) => {
+      const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
+      const sink = sqliteSink(database, { table })
+      return {
+        part: sink,
+        createTables: async () => sink.createTable(),
+        check: async () => {
+          await sqliteEvents(database, { table }).source.head?.()
+          return []
+        },
+        readBack: async () => [sqliteEvents(database, { table }).source],
+        [Symbol.asyncDispose]: async () => close(database),
+      }
+    }),
+    checkpoints: role(checkpointKeys, async (location, { table }, context) => {
+      const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
+      const cursors = sqliteCursors(database, { table })
+      return {
+        part: cursors,
+        createTables: async () => cursors.createTable(),
+        [Symbol.asyncDispose]: async () => close(database),
+      }
+    }),
+    deadLetters: role(
+      { table: tableName.default('dead_letters'), ...deadLetterKeys },
+      async (location, { table }, context) => {
+        const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
+        const letters = sqliteDeadLetters(database, { table })
+        return {
+          part: letters,
+          createTables: async () => letters.createTable(),
+          [Symbol.asyncDispose]: async () => close(database),
+        }
+      },
+    ),
+    control: role(checkpointKeys, async (location, { table }, context) => {
+      const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
+      const controls = sqliteCursors(database, { table: 'bridge_controls' })
+      return {
+        part: { controls, leases: sqliteLeases(database, { table: 'bridge_leases' }), prefix: `${table}/` },
+        createTables: async () => controls.createTable(),
+        [Symbol.asyncDispose]: async () => close(database),
+      }
+    }),
+  },
+}
+
+function pathOf({ url, folder }: Location): string {
+  const path = url.slice('sqlite:'.length)
+  if (path === '' || path.startsWith(':') || /^\/\/(?!\/)/.test(path)) {
+    throw new RangeError(
+      `expected sqlite: and the path of a file, like sqlite:shop.db or sqlite:/var/lib/shop.db, found ${url}`,
+    )
+  }
+  return resolve(folder, path)
+}
+
+/** The path of a file that is there, unless it will be created. */
+function existing(location: Location, { createTables }: OpenContext): string {
+  const path = pathOf(location)
+  if (createTables || existsSync(path)) return path
+  throw new ReflexError('FILE_MISSING', `there is no file ${path}`, {
+    retriable: false,
+  })
+}
+
+function close(database: DatabaseSync): void {
+  if (database.isOpen) database.close()
+}

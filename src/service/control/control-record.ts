@@ -1,0 +1,38 @@
+import { ReflexError } from '../../core/errors.ts'
+
+/** What an operator wants of a route. */
+export type Wanted = (typeof wants)[number]
+
+const wants = ['running', 'paused', 'stopped'] as const
+
+/** What is wanted of a route, who wants it, and who has obeyed. */
+export interface ControlRecord {
+  readonly wanted: Wanted
+  /** Who wanted it. */
+  readonly by: string
+  /** When, in ISO 8601. */
+  readonly at: string
+  /** The process that has obeyed; undefined as long as none has. */
+  readonly obeyed?: { readonly by: string; readonly at: string } | undefined
+}
+
+/** A record as a cursor store keeps it, in JSON. */
+export function formatControl(record: ControlRecord): string {
+  return JSON.stringify(record)
+}
+
+/** What `formatControl` made; undefined of `""`: nobody has wanted anything yet. Throws `CONTROL_INVALID` on anything else. */
+export function parseControl(route: string, stored: string): ControlRecord | undefined {
+  if (stored === '') return undefined
+  try {
+    const record = JSON.parse(stored) as ControlRecord
+    if (wants.includes(record.wanted)) return record
+  } catch {
+    // falls through to the one error that says what was expected
+  }
+  throw new ReflexError(
+    'CONTROL_INVALID',
+    `what is wanted of the route ${route} cannot be read: expected {"wanted":"${wants.join('|')}",…}, found ${JSON.stringify(stored.slice(0, 100))}: pause, resume or stop the route to write it anew`,
+    { retriable: false },
+  )
+}

@@ -1,0 +1,131 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { bridge } from '../../src/bridge/bridge.ts'
+import { parseCheckpoint } from '../../src/bridge/checkpoint.ts'
+import { moveCheckpoint } from '../../src/bridge/move-checkpoint.ts'
+import { sourceUntil } from '../../src/bridge/source-until.ts'
+import { codeOf } from '../../src/core/errors.ts'
+import { memoryCursors } from '../../src/core/memory-cursors.ts'
+import { memoryLog } from '../../src/core/memory-log.ts'
+import { wireNames } from '../../src/core/wire.ts'
+import { simulatedDestination } from '../../src/testing/simulation/simulated-destination.ts'
+import { numbered } from '../tools/numbered.ts'
+import { errorOf } from '../tools/reader.ts'
+
+/** A route from a log in memory to a destination of one kind. */
+function route(keeps: 'position' | 'events', batchSize = 3) {
+  const log = memoryLog({ name: 'shop', batchSize })
+  const destination = simulatedDestination({ keeps })
+  const checkpoints = memoryCursors()
+  const spec = { name: 'orders', source: log.source, checkpoints }
+  return {
+    ...{ log, destination, checkpoints },
+    spec: () => ({ ...spec, sink: destination.sink() }),
+    ids: () => destination.events.map(({ headers }) => Number(headers[wireNames.sourceId])),
+    saved: async () => parseCheckpoint('orders', await checkpoints.get('orders')),
+  }
+}
+
+const codeFrom = async (work: Promise<unknown>): Promise<string | undefined> => codeOf(await errorOf(work))
+const upTo = (from: number, to: number): number[] =>
+  Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i + 1)
+
+describe.each(['position', 'events'] as const)('moveCheckpoint, where the destination keeps the %s', (keeps) => {
+  it('passes over exactly what lies in between, wherever the route stands', async () => {
+    const plan = fc.tuple(fc.nat({ max: 12 }), fc.nat({ max: 12 }), fc.nat({ max: 12 }))
+    await fc.assert(
+      fc.asyncProperty(plan, async ([first, between, after]) => {
+        const { log, spec, ids, saved } = route(keeps)
+        log.append(...numbered(first))
+        if (first > 0) await bridge(spec(), { toHead: true })
+        log.append(...numbered(between + after + 1))
+        const to = first + between
+        if (to > 0) {
+          await moveCheckpoint(spec(), String(to))
+          expect(await saved()).toMatchObject({ cursor: `${to}@1`, start: `${to}@1` })
+        }
+        await bridge(spec(), { toHead: true })
+        expect(ids()).toEqual([...upTo(0, first), ...upTo(to, first + between + after + 1)])
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  it('refuses to go back, and to go where the source cannot be read, and changes nothing', async () => {
+    const { log, spec, saved } = route(keeps)
+    log.append(...numbered(10))
+    await bridge(spec(), { toHead: true })
+    const before = await saved()
+    expect(await codeFrom(moveCheckpoint(spec(), '9'))).toBe('REWIND_REFUSED')
+    expect(await codeFrom(moveCheckpoint(spec(), ''))).toBe('REWIND_REFUSED')
+    expect(await codeFrom(moveCheckpoint(spec(), '11'))).toBe('CURSOR_AHEAD')
+    expect(await codeFrom(moveCheckpoint(spec(), 'x'))).toBe('CURSOR_INVALID')
+    log.append(...numbered(10))
+    log.trim('18')
+    expect(await codeFrom(moveCheckpoint(spec(), '12'))).toBe('CURSOR_TRIMMED')
+    expect(await saved()).toEqual(before)
+  })
+
+  it('refuses while a lost tail is to be refilled, which the route then does', async () => {
+    const { log, destination, spec, ids } = route(keeps)
+    log.append(...numbered(6))
+    await bridge(spec(), { toHead: true })
+    destination.events.length = 3
+    log.append(...numbered(6))
+    expect(await codeFrom(moveCheckpoint(spec(), '10'))).toBe('TAIL_LOST')
+    await bridge(spec(), { toHead: true })
+    expect(ids()).toEqual(upTo(0, 12))
+  })
+
+  it('saves nothing where another process has saved meanwhile', async () => {
+    const { log, checkpoints, spec, saved } = route(keeps)
+    log.append(...numbered(6))
+    const { sink, ...rest } = spec()
+    const meddled = {
+      ...rest,
+      sink: {
+        ...sink,
+        open: async (options: Parameters<typeof sink.open>[0]) => {
+          await checkpoints.set('orders', '{"cursor":"2","mark":"0/"}', '')
+          return sink.open(options)
+        },
+      },
+    }
+    expect(await codeFrom(moveCheckpoint(meddled, '4'))).toBe('CURSOR_CONFLICT')
+    expect(await saved()).toMatchObject({ cursor: '2' })
+  })
+})
+
+describe('sourceUntil', () => {
+  it('ends at the position, wherever that is between the events', async () => {
+    const plan = fc.tuple(
+      fc.array(fc.boolean(), { maxLength: 20, size: 'max' }),
+      fc.nat({ max: 20 }),
+      fc.nat({ max: 20 }),
+      fc.integer({ min: 1, max: 7 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(plan, async ([positions, from, to, batchSize]) => {
+        const log = memoryLog({ batchSize })
+        for (const isEvent of positions) {
+          if (isEvent) log.append(...numbered(1))
+          else log.skip()
+        }
+        const end = Math.min(to, positions.length)
+        const after = Math.min(from, positions.length)
+        const found: string[] = []
+        let cursor = ''
+        await using stream = await sourceUntil(log.source, String(end)).stream(String(after), {})
+        for await (const batch of stream) {
+          found.push(...batch.events.map(({ id }) => id))
+          cursor = batch.cursor
+        }
+        expect(found).toEqual(
+          positions.flatMap((isEvent, i) => (isEvent && i + 1 > after && i + 1 <= end ? [String(i + 1)] : [])),
+        )
+        if (cursor !== '') expect(Number(cursor)).toBeLessThanOrEqual(end)
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
