@@ -64,12 +64,13 @@ export async function trimStream(
   const { state } = await readPage(connection, { log, key, from: '-', count: 1 }) // after the cursors: they are not ahead of it
   if (keepMs > 0) checkTimes(log, state)
   const least = leastCursor(log, new Map([...stored].filter(([name]) => !except.includes(name))), state)
-  const oldest = `${Math.max(0, Date.now() - keepMs)}-0`
+  // Without keepMs nothing is too young, however the clocks of the two machines differ.
+  const young = keepMs === 0 ? least.id : `${Math.max(0, Date.now() - keepMs)}-0`
   const keys = [key, ...routes.map((route) => checkpointKey(key, route))]
   let removed = 0
   for (let step = FIRST_STEP; ; ) {
     signal?.throwIfAborted()
-    const reply = await trim.call(connection, keys, [least.id, oldest, String(keepEntries), String(step)])
+    const reply = await trim.call(connection, keys, [least.id, young, String(keepEntries), String(step)])
     const [count = 0, bytes = 0] = reply.map(Number)
     removed += count
     if (count < step) return { removed, heldBy: least.name }

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { formatCount, formatRate, formatSeconds, formatShort } from '../../../src/service/admin/dashboard/format.ts'
 import { CURVE_MS, rateCurve } from '../../../src/service/admin/dashboard/rate-curve.ts'
 import { readUpdates } from '../../../src/service/admin/dashboard/updates.ts'
@@ -54,6 +54,14 @@ describe('the rate curve', () => {
 })
 
 describe('updates', () => {
+  it('hold what is a line end to JavaScript and not to server-sent events', async () => {
+    const bytes = new TextEncoder().encode('event: routes\ndata: a\u2028b\n\n')
+    const read = vi.fn(async () => ({ done: read.mock.calls.length > 1, value: bytes }))
+    const found: unknown[] = []
+    for await (const update of readUpdates({ getReader: () => ({ read }) }, () => {})) found.push(update)
+    expect(found).toEqual([{ event: 'routes', data: 'a\u2028b' }])
+  })
+
   it('are the same however the bytes are cut', async () => {
     const given = fc.array(
       fc.record({

@@ -32,7 +32,7 @@ function parse(block: string): Update {
   let event = 'message'
   const data: string[] = []
   for (const line of block.split('\n')) {
-    const [, field, value = ''] = /^(event|data): ?(.*)$/.exec(line) ?? []
+    const [, field, value = ''] = /^(event|data): ?(.*)$/s.exec(line) ?? []
     if (field === 'event') event = value
     if (field === 'data') data.push(value)
   }
