@@ -1,4 +1,3 @@
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect as connectNats } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
@@ -6,6 +5,7 @@ import { jetstreamFailFast, jetstreamSource, type NatsConnection } from '../../s
 import { openSqlite, sqliteEvents, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import { type Event, type Source, wireNames } from '../../src/core/index.ts'
 import { type Address, type Server, startServer } from '../../src/testing/servers/index.ts'
+import { cutLog } from '../kafka/cut-log.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { committedEvents, kafkaAdapterClient, kafkaTestClient } from '../subjects/kafka.ts'
 import { natsAdmin } from '../subjects/nats-admin.ts'
@@ -193,16 +193,3 @@ async function logFolder(admin: ReturnType<ReturnType<typeof kafkaTestClient>['a
 
 /** kafkajs's `ConfigResourceTypes.BROKER`, which Node finds only in its default export. */
 const BROKER = 4
-
-/** Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet. */
-async function cutLog(file: string, share: number): Promise<void> {
-  await using log = await open(file, 'r+')
-  const { size } = await log.stat()
-  const header = Buffer.alloc(12)
-  let at = 0
-  while (at < size * share) {
-    await log.read(header, 0, 12, at)
-    at += 12 + header.readInt32BE(8)
-  }
-  await log.truncate(Math.min(at, size))
-}

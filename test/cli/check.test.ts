@@ -4,24 +4,10 @@ import { DatabaseSync } from 'node:sqlite'
 import { createPool } from 'mysql2/promise'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlCursors, mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
-import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
-import type { Event } from '../../src/core/event.ts'
+import { openSqlite } from '../../src/adapters/sqlite/index.ts'
 import { events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
-import { eventsIn, fresh } from './logs.ts'
-
-/** A folder with `shop.db`, so many events in it, and `bridge.yaml`, whose route `orders` leads to `log.db`. */
-function sqliteShop(count: number, { createTables = true, more = '' } = {}): string {
-  const folder = newFolder()
-  insertInto(join(folder, 'shop.db'), 'events', events(count))
-  const route = '{ source: { url: sqlite:shop.db }, sink: { url: sqlite:log.db, table: log } }'
-  writeFileSync(join(folder, 'bridge.yaml'), `createTables: ${createTables}\nroutes:\n  orders: ${route}\n${more}`)
-  return folder
-}
-
-/** What is in a table of a SQLite file. */
-function inTable(path: string, table: string): Promise<Event[]> {
-  return eventsIn(sqliteEvents(path, { table }).source)
-}
+import { fresh } from './logs.ts'
+import { inTable, sqliteShop } from './sqlite-shop.ts'
 
 describe('check', () => {
   it('finds what is missing, changes nothing, and exits with 1', async () => {

@@ -6,25 +6,11 @@ import { join } from 'node:path'
 import { createPool } from 'mysql2/promise'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
-import { sqliteEvents } from '../../src/adapters/sqlite/index.ts'
 import type { Event } from '../../src/core/event.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { argv, events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
-import { eventsIn, fresh, mysqlLog, redisLog } from './logs.ts'
-
-/** A folder with `shop.db`, so many events in it, and `bridge.yaml`, whose route `orders` leads to `log.db`. */
-function sqliteShop(count: number, { createTables = true, more = '' } = {}): string {
-  const folder = newFolder()
-  insertInto(join(folder, 'shop.db'), 'events', events(count))
-  const route = '{ source: { url: sqlite:shop.db }, sink: { url: sqlite:log.db, table: log } }'
-  writeFileSync(join(folder, 'bridge.yaml'), `createTables: ${createTables}\nroutes:\n  orders: ${route}\n${more}`)
-  return folder
-}
-
-/** What is in a table of a SQLite file. */
-function inTable(path: string, table: string): Promise<Event[]> {
-  return eventsIn(sqliteEvents(path, { table }).source)
-}
+import { fresh, mysqlLog, redisLog } from './logs.ts'
+import { inTable, sqliteShop } from './sqlite-shop.ts'
 
 /** The source ids in the order in which they were forwarded. */
 function sourceIds(forwarded: readonly Event[]): unknown[] {

@@ -1,4 +1,4 @@
-import { open, readFile, truncate } from 'node:fs/promises'
+import { readFile, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigResourceTypes, type Message } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -10,6 +10,7 @@ import { startServer } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
+import { cutLog } from './cut-log.ts'
 import { adapterClient, type ownServer, partitionsOf, testClient } from './fixture.ts'
 import { consoleConsumer } from './java-clients.ts'
 import { lossyProxy, type Moment } from './lossy-proxy.ts'
@@ -312,19 +313,6 @@ test('a writer that stood still while another took over cannot write, nor can it
   await pump(newer, all)
   expect(await ids()).toEqual([idsOf(all)])
 })
-
-/** Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet. */
-async function cutLog(file: string, share: number): Promise<void> {
-  await using log = await open(file, 'r+')
-  const { size } = await log.stat()
-  const header = Buffer.alloc(12)
-  let at = 0
-  while (at < size * share) {
-    await log.read(header, 0, 12, at)
-    at += 12 + header.readInt32BE(8)
-  }
-  await log.truncate(at)
-}
 
 /** Records of events as a writer appends them, without their checkpoint. */
 function messagesOf(some: readonly Event[]): Message[] {
