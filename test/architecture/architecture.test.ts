@@ -17,16 +17,20 @@ const mayImport: Record<string, readonly string[]> = {
   bridge: ['core'],
   adapters: ['core', 'sql'],
   patterns: ['core'],
+  pubsub: ['core', 'patterns'],
+  otel: ['core'],
   testing: ['core', 'bridge'],
   index: ['core', 'bridge'],
-  service: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'testing'],
-  cli: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'testing', 'service'],
+  service: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'otel', 'testing'],
+  cli: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'otel', 'testing', 'service'],
 }
 
 /** Packages that a room may import; Node's own modules are free to all but `core`, which takes only what is listed. */
 const mayUse: Record<string, readonly string[]> = {
   core: ['node:timers/promises'],
   'adapters/kafka': ['snappy', 'lz4-napi'], // what a topic is compressed with, not its client
+  'adapters/grpc': ['@grpc/grpc-js', '@bufbuild/protobuf', '@bufbuild/protobuf/codegenv2', '@bufbuild/protobuf/wkt'],
+  otel: ['@opentelemetry/api'],
   testing: ['testcontainers', 'fast-check'],
   service: ['yaml', 'zod', 'pino', '@nats-io/transport-node', 'ioredis', 'kafkajs', 'mysql2', 'mysql2/promise'],
   cli: [
@@ -92,8 +96,13 @@ describe('architecture', () => {
   }
   it.each(Object.keys(exports))('importing %s loads no other package', (subpath) => {
     const name = join('reflex-bridge', subpath)
-    // The harness is made of fast-check: who imports it has it.
-    const allowed = subpath === './testing' ? 'node_modules.(fast-check|pure-rand)' : 'none'
+    // These are made of what they are named after: who imports them has it.
+    const allowed =
+      {
+        './testing': 'node_modules.(fast-check|pure-rand)',
+        './grpc': 'node_modules.(@grpc|@bufbuild.protobuf|@js-sdsl|long|protobufjs|@protobufjs|lodash)',
+        './otel': 'node_modules.@opentelemetry.api',
+      }[subpath] ?? 'none'
     const script = `
       import { registerHooks } from 'node:module'
       const loaded = []
