@@ -28,11 +28,11 @@ export async function soakRoutes(
 ): Promise<RouteRounds[]> {
   const results: RouteRounds[] = []
   await using mysql = await startServer('mysql', { from: ['native', 'docker'] })
-  for (const [name, { start, startForgetful, make }] of Object.entries(brokers)) {
+  for (const [name, { start, startForgetful, make, loses }] of Object.entries(brokers)) {
     type Play = (ends: Ends & { readonly destination: Destination }, count: number, on: OwnServer) => Promise<unknown>
     const faults: Readonly<Record<string, readonly [begin: typeof start, play: Play]>> = {
       'bridges killed': [start, killBridges],
-      'brokers killed': [start, (ends, count, on) => killBrokers(ends, on, count)],
+      'brokers killed': [start, (ends, count, on) => killBrokers(ends, on, count, loses)],
       'tails lost': [startForgetful, loseTails],
     }
     for (const [fault, [begin, play]] of Object.entries(faults)) {

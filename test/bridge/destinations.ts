@@ -35,6 +35,8 @@ export interface Broker {
   start(): Promise<OwnServer>
   /** As `start`, but so that `loseTail` can be staged. */
   startForgetful(): Promise<OwnServer>
+  /** It may lose what it has confirmed when it is killed, however it is started (docs/traps.md, kafka 10). */
+  readonly loses?: true
   make(server: OwnServer): Promise<Destination>
 }
 
@@ -73,6 +75,7 @@ export const brokers: Readonly<Record<string, Broker>> = {
   kafka: {
     start: () => own(startServer('kafka', { from: ['docker', 'native'] })),
     startForgetful: () => own(startServer('kafka', { from: ['native'] })), // its files are cut
+    loses: true,
     make: async (server) => {
       const topics = [fresh('out'), fresh('out')]
       const kafka = kafkaTestClient(server.url)

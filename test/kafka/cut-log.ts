@@ -1,14 +1,19 @@
 import { open } from 'node:fs/promises'
 
-/** Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet. */
-export async function cutLog(file: string, share: number): Promise<void> {
+/**
+ * Leaves about `share` of a log's batches, as a broker does that lost what the system had not written yet; with `whole`, no
+ * transaction without its end.
+ */
+export async function cutLog(file: string, share: number, { whole = false }: { whole?: boolean } = {}): Promise<void> {
   await using log = await open(file, 'r+')
   const { size } = await log.stat()
-  const header = Buffer.alloc(12)
+  const header = Buffer.alloc(23)
   let at = 0
-  while (at < size * share) {
-    await log.read(header, 0, 12, at)
+  let isEnd = false
+  while (at < size * share || (whole && !isEnd && at < size)) {
+    await log.read(header, 0, header.length, at)
     at += 12 + header.readInt32BE(8)
+    isEnd = (header.readInt16BE(21) & 0x20) !== 0
   }
   await log.truncate(Math.min(at, size))
 }

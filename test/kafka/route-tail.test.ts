@@ -112,7 +112,14 @@ function asRead({ base, epoch, producer, transactional, control, ids, value }: B
 
 type Step =
   | { readonly op: 'append'; readonly count: number; readonly save: boolean }
-  | { readonly op: 'crash'; readonly count: number; readonly after: 'some' | 'events' | 'checkpoint' | 'commit' }
+  | {
+      readonly op: 'crash'
+      readonly count: number
+      readonly after: 'some' | 'events' | 'checkpoint' | 'commit'
+      /** Of the partitions of the transaction, which get its end: a coordinator leaves it out where there is no leader just then. */
+      readonly ended: readonly boolean[]
+      readonly save: boolean
+    }
   | { readonly op: 'others'; readonly partition: number; readonly count: number; readonly kind: 'plain' | 'open' }
   | { readonly op: 'lose'; readonly counts: readonly number[]; readonly checkpoints: number }
   | { readonly op: 'trim'; readonly partition: number; readonly share: number }
@@ -173,39 +180,40 @@ function simulation({ atomic, maxRefill, partitions, topics }: World) {
     return found
   }
   async function* history() {
-    for await (const { record, leaderEpoch } of recordsBackwards('log', checkpoints, checkpoints.bounds()))
-      yield {
-        ...parseCheckpoint('route', String(record.value), only),
-        sinceElection: leaderEpoch === checkpoints.epoch,
-      }
+    let followed = false
+    for await (const { record, leaderEpoch, committed } of recordsBackwards('log', checkpoints, checkpoints.bounds())) {
+      const isLast = !followed && leaderEpoch === checkpoints.epoch
+      followed = true
+      if (committed && record.value !== null) yield { ...parseCheckpoint('route', String(record.value), only), isLast }
+    }
   }
   async function open(): Promise<void> {
-    const look = () =>
-      resume(
-        'route',
-        {
-          ...{ topics: states(), topicId: idNow(), history: history(), saved },
-          bounds: new Map(listed().map(([place, each]) => [place, each.bounds()])),
-        },
-        {
-          ...{ source: SOURCE, atomic, partitions: undefined, maxRefill, eventsBetween: foundBetween },
-          mayStandAt: ({ place, ...event }, to) =>
-            mayStandAt('log', logs.get(place) as Log, { ...event, to, source: SOURCE }),
-        },
-      )
-    let found = await look()
-    if (atomic && !found.certain) {
+    if (atomic)
       for (const each of [...listed().map(([, each]) => each), checkpoints])
         each.add({ producer: OURS, transactional: true, control: 'abort', ids: [undefined] })
-      found = await look()
-    }
+    const found = await resume(
+      'route',
+      {
+        ...{ topics: states(), topicId: idNow(), history: history(), saved },
+        bounds: new Map(listed().map(([place, each]) => [place, each.bounds()])),
+      },
+      {
+        ...{ source: SOURCE, atomic, partitions: undefined, maxRefill, eventsBetween: foundBetween },
+        mayStandAt: ({ place, ...event }, to) =>
+          mayStandAt('log', logs.get(place) as Log, { ...event, to, source: SOURCE }),
+      },
+    )
     if (/going on from the saved/.test(found.repair ?? '')) blind = true
     const at = found.resumeFrom === '' ? 0 : Number(found.resumeFrom)
     writer = { ...found, at, open: true, skipped: skippedEvents(found.found, found.between) }
     if (saved !== undefined && saved.cursor !== found.resumeFrom) save() // as the bridge does
   }
   /** As `append` of kafkaSink, as far as `until`. */
-  function append(events: readonly Event[], until: 'some' | 'events' | 'checkpoint' | 'commit'): void {
+  function append(
+    events: readonly Event[],
+    until: 'some' | 'events' | 'checkpoint' | 'commit',
+    ended: readonly boolean[] = [true],
+  ): void {
     const byPlace = Map.groupBy(writer.skipped.without(events), ({ id }) => place(id))
     const ends = new Map(writer.ends)
     const last = new Map(writer.last)
@@ -234,7 +242,8 @@ function simulation({ atomic, maxRefill, partitions, topics }: World) {
       checkpoints.add({ ...batch, ids: [undefined], value: formatCheckpoint(checkpoint, only) })
     }
     const control = until === 'commit' ? 'commit' : 'abort'
-    if (atomic) for (const each of touched) each.add({ ...batch, control, ids: [undefined] })
+    if (atomic)
+      for (const [i, each] of touched.entries()) if (nth(ended, i)) each.add({ ...batch, control, ids: [undefined] })
     writer = { ...writer, ends, last, at, count }
   }
   const events = (count: number): Event[] => {
@@ -258,7 +267,8 @@ function simulation({ atomic, maxRefill, partitions, topics }: World) {
           return
         case 'crash':
           if (saved === undefined) return // of the first batch nothing is known yet
-          append(events(step.count), step.after)
+          append(events(step.count), step.after, step.ended)
+          if (step.after === 'commit' && step.save) save()
           writer.open = false
           return
         case 'others':
@@ -338,6 +348,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       op: fc.constant('crash' as const),
       count,
       after: fc.constantFrom('some' as const, 'events' as const, 'checkpoint' as const, 'commit' as const),
+      ended: fc.array(fc.boolean(), { minLength: 1, maxLength: 4 }),
+      save: fc.boolean(),
     }),
   },
   {

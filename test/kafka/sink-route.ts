@@ -1,10 +1,12 @@
 import { expect } from 'vitest'
 import { type KafkaSinkOptions, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { onTestFinished } from '../tools/on-test-finished.ts'
+import { errorOf, eventually } from '../tools/reader.ts'
 import { adapterClient, partitionsOf, type TopicAdmin, topicAdmin } from './fixture.ts'
 
 /** The name of the source. */
@@ -20,6 +22,17 @@ export function events(count: number, { from = 1, bytes = 10 }: { from?: number;
     metadata: Buffer.alloc(bytes, 120),
     headers: {},
   }))
+}
+
+/** What an opening is refused with for good: partitions that were just made may have no leader yet, which passes. */
+export async function refusalOf(open: () => Promise<unknown>): Promise<unknown> {
+  let error: unknown
+  const isFinal = async (): Promise<boolean> => {
+    error = await errorOf(open())
+    return !isRetriable(error)
+  }
+  await eventually(isFinal, 20_000, 'the leaders')
+  return error
 }
 
 /** A topic, and a route into it. */

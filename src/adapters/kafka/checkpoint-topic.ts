@@ -3,13 +3,15 @@ import { createTopic, replication, topicOnceThere } from './create-topic.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
 import { partitionOf } from './partition-log.ts'
 import type { PartitionMetadata, TopicMetadata } from './protocol/metadata.ts'
-import { recordsBackwards } from './read-tail.ts'
+import { recordsBackwards, type TailLog } from './read-tail.ts'
 import { parseCheckpoint, type StoredCheckpoint } from './route-checkpoint.ts'
 
 /** The topic with the checkpoints of all routes. */
 export interface CheckpointTopic {
   /** The node id of the leader of its one partition. */
   readonly leader: number
+  /** That partition, to be read without regard to open transactions. */
+  readonly tail: TailLog
   /**
    * The checkpoints under `key`, the newest first, as far back as they are there. `where` names the route in errors, `only` is its
    * topic if it has one.
@@ -38,14 +40,19 @@ export async function openCheckpoints(
   const tail = await partitionOf(connection, { log: name, topic, partition: 0, isolation: 'all' })
   return {
     leader,
+    tail,
     history: async function* (where, { key, only }) {
-      for await (const { record, ...batch } of recordsBackwards(name, tail, await tail.bounds())) {
+      let followed = false
+      for await (const { record, committed, ...batch } of recordsBackwards(name, tail, await tail.bounds())) {
         if (!record.key?.equals(key)) continue
-        if (record.value === null) return // a tombstone: what is before it is not meant to be there, compacted or not yet
-        yield {
-          ...parseCheckpoint(where, record.value.toString(), only),
-          sinceElection: batch.leaderEpoch === leaderEpoch,
+        if (!committed) {
+          followed = true
+          continue
         }
+        if (record.value === null) return // a tombstone: what is before it is not meant to be there, compacted or not yet
+        const isLast = !followed && batch.leaderEpoch === leaderEpoch
+        yield { ...parseCheckpoint(where, record.value.toString(), only), isLast }
+        followed = true
       }
     },
   }

@@ -24,6 +24,8 @@ export interface Appended {
 
 /** Appends records with sequence numbers, and in transactions if it has a transactional id. Dead after the first error. */
 export interface KafkaProducer {
+  /** The producer id that the cluster has given it. */
+  readonly id: bigint
   /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
   begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
   /** Appends to all replicas in sync. Resolves with where, in the order given. */
@@ -145,6 +147,7 @@ export async function openProducer(
   }
 
   return {
+    id: BigInt(producerId),
     begin: async (partitions) => {
       if (transactionalId === undefined) return
       for (const leader of heldBackUntil.keys()) await untilHeard(leader, { inTransaction: false })

@@ -6,13 +6,22 @@ import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
 import { type AuditedTopic, auditTopics } from './audit-topics.ts'
 import { openCheckpoints } from './checkpoint-topic.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
+import { endLeftOpen } from './end-left-open.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
 import { type Appended, openProducer } from './kafka-producer.ts'
 import type { PartitionLog } from './partition-log.ts'
 import { eventsBetween, mayStandAt } from './read-tail.ts'
-import { type Between, formatCheckpoint, formatMark, type Place, parseMark, topicOf } from './route-checkpoint.ts'
-import { type Resumption, resume } from './route-tail.ts'
+import {
+  type Between,
+  formatCheckpoint,
+  formatMark,
+  type Place,
+  parseMark,
+  placeOf,
+  topicOf,
+} from './route-checkpoint.ts'
+import { resume } from './route-tail.ts'
 import { openTopics, topicsNow } from './route-topics.ts'
 import { type FoundEvent, skippedEvents } from './skipped-events.ts'
 import { type TopicRoute, type TopicsByFunction, topicRoute } from './topic-route.ts'
@@ -161,6 +170,12 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     where,
     transactionalId: once ? `reflex-bridge:${topics.name}:${route}` : undefined,
   })
+  if (once) {
+    await endLeftOpen({
+      ...{ where, producer, tails: new Map([...tails, [placeOf(checkpointTopic, 0), checkpoints.tail]]) },
+      bounds: async () => (await topicsNow(connection, { log, topics: [...states.keys(), checkpointTopic] })).bounds,
+    })
+  }
 
   async function foundBetween({ from, to }: Between): Promise<FoundEvent[]> {
     const found: FoundEvent[] = []
@@ -176,29 +191,16 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     }
     return found
   }
-  const look = async (): Promise<Resumption> => {
-    const { bounds } = await topicsNow(connection, { log, topics: states.keys() })
-    const history = checkpoints.history(where, { key, only: topics.only })
-    return resume(
-      where,
-      { topics: states, topicId, bounds, history, saved: mark },
-      {
-        ...{ source, atomic: once, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
-        mayStandAt: ({ place, ...event }, to) =>
-          mayStandAt(log, tails.get(place) as PartitionLog, { ...event, to, source }),
-      },
-    )
-  }
-  let resumption = await look()
-  if (once && !resumption.certain) {
-    // Records that have lost the end of their transaction: the end of our next one would be theirs.
-    const all = Array.from(states, ([topic, { partitions }]) =>
-      Array.from({ length: partitions }, (_, partition) => ({ topic, partition })),
-    )
-    await producer.begin([...all.flat(), checkpointPartition])
-    await producer.end('abort')
-    resumption = await look()
-  }
+  const { bounds } = await topicsNow(connection, { log, topics: states.keys() })
+  const resumption = await resume(
+    where,
+    { topics: states, topicId, bounds, history: checkpoints.history(where, { key, only: topics.only }), saved: mark },
+    {
+      ...{ source, atomic: once, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
+      mayStandAt: ({ place, ...event }, to) =>
+        mayStandAt(log, tails.get(place) as PartitionLog, { ...event, to, source }),
+    },
+  )
 
   let { count } = resumption
   let cursor = resumption.resumeFrom

@@ -44,9 +44,11 @@ export interface TailRecord {
   readonly record: KafkaRecord
   /** Of the leader that appended it. */
   readonly leaderEpoch: number
+  /** Whether it is not part of a transaction that is aborted, or still open. */
+  readonly committed: boolean
 }
 
-/** The records of a partition from its end backwards, without those of transactions that are aborted, or still open. */
+/** The records of a partition from its end backwards. */
 export async function* recordsBackwards(
   log: string,
   tail: TailLog,
@@ -60,12 +62,26 @@ export async function* recordsBackwards(
     for await (const batch of batchesBetween(log, tail, { from, to })) batches.push(batch)
     for (const batch of batches.reverse()) {
       const { control, producerId, transactional, leaderEpoch } = batch
-      if (control !== undefined) outcomes.set(producerId, control)
-      else if (!transactional || outcomes.get(producerId) === 'commit')
-        for (const record of [...batch.records()].reverse()) yield { record, leaderEpoch }
+      if (control !== undefined) {
+        outcomes.set(producerId, control)
+        continue
+      }
+      const committed = !transactional || outcomes.get(producerId) === 'commit'
+      for (const record of [...batch.records()].reverse()) yield { record, leaderEpoch, committed }
     }
     to = from
   }
+}
+
+/** Whether a transaction of a producer ends between two positions. */
+export async function hasEnd(
+  log: string,
+  tail: TailLog,
+  { from, to, producerId }: { readonly from: bigint; readonly to: bigint; readonly producerId: bigint },
+): Promise<boolean> {
+  for await (const batch of batchesBetween(log, tail, { from, to, maxBytes: OUTCOME_BYTES }))
+    if (batch.control !== undefined && batch.producerId === producerId) return true
+  return false
 }
 
 /** Where to look. */

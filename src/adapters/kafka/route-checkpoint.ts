@@ -15,6 +15,12 @@ export function topicOf(place: Place): string {
   return place.slice(0, place.lastIndexOf('/'))
 }
 
+/** The partition that is a place. */
+export function partitionAt(place: Place): { readonly topic: string; readonly partition: number } {
+  const topic = topicOf(place)
+  return { topic, partition: Number(place.slice(topic.length + 1)) }
+}
+
 /** Positions, by the place: of the next record. */
 export type Ends = ReadonlyMap<Place, bigint>
 
@@ -50,8 +56,11 @@ export interface RouteCheckpoint {
 
 /** A checkpoint record that was read. */
 export interface StoredCheckpoint extends RouteCheckpoint {
-  /** Whether it was written under the present leader of its partition: then no record that followed it can have been lost. */
-  readonly sinceElection: boolean
+  /**
+   * Whether events of no other transaction can have followed it: it was written under the present leader of its partition, so that no
+   * record that followed it can be lost, and there is none, not even one without an end: its events may have got theirs.
+   */
+  readonly isLast: boolean
 }
 
 /** What a checkpoint record says of one topic. */

@@ -40,8 +40,6 @@ export interface Resumption {
   readonly found: readonly FoundEvent[]
   /** Between which positions they stand. */
   readonly between: Between | undefined
-  /** Whether nothing can have been lost. If something can, also the end of a transaction may be, which the route's next one would end too. */
-  readonly certain: boolean
   readonly repair: string | undefined
 }
 
@@ -86,24 +84,24 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
   if (known === undefined)
     return {
       ...{ resumeFrom: '', count: 0n, ...endsWith([]), found: [], between: undefined },
-      ...{ certain: true, repair: undefined },
+      repair: undefined,
     }
 
   if (intact !== undefined) {
     const { cursor, count, ends, skip } = intact
     const whole = intact === newest && known.count === count
-    const trusted = whole && atomic && intact.sinceElection
+    const trusted = whole && atomic && intact.isLast
     const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs })
     const between = behind.length > 0 ? { from: earlier(ends, skip?.from), to: highs } : skip && within(skip)
     const found = skip === undefined || between === undefined ? behind : await eventsBetween(between)
-    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between, certain: trusted }
+    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between }
     if (!whole) return refill(known.count - count, `what followed event ${count} of the route is not all there`, here)
     const repair = `its newest checkpoint records are lost: ${behind.length} events that they told of are there, and are not appended again`
     return { ...here, repair: atomic && behind.length > 0 ? repair : undefined }
   }
   const between = { from: lows, to: highs }
   const found = await eventsBetween(between)
-  const there = { count: 0n, ...endsWith(found), found, between, certain: false }
+  const there = { count: 0n, ...endsWith(found), found, between }
   const isTrimmed = [...lows.values()].some((low) => low > 0n)
   if (newest === undefined && saved?.topicId === topicId && isTrimmed) {
     return {
