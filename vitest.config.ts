@@ -1,4 +1,5 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
+import { SlowFirst } from './test/slow-first.ts'
 
 const report = process.env['REFLEX_BRIDGE_TEST_REPORT']
 
@@ -11,6 +12,7 @@ const config: ViteUserConfig = defineConfig({
     maxWorkers: 2, // mostly they wait: for servers that start, are frozen, or notice
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     execArgv: ['--disable-warning=TimeoutNegativeWarning'], // of kafkajs
+    sequence: { sequencer: SlowFirst },
     globalSetup: ['test/servers.setup.ts'],
   },
 })
