@@ -7,8 +7,11 @@ if (major < 22 || (major === 22 && minor < 22)) {
   )
   process.exitCode = 1
 } else {
+  const args = process.argv.slice(2)
+  const { keepSmall } = await import('./keep-small.ts')
+  keepSmall(args)
   const { runProgram } = await import('./program.ts')
-  await runProgram(process.argv.slice(2))
+  await runProgram(args)
 }
 
 export {}
