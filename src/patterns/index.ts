@@ -1,1 +1,8 @@
-export {}
+export * from './ack.ts'
+export * from './batch.ts'
+export * from './concurrent.ts'
+export { type Origin, originOf } from './cursor-vector.ts'
+export * from './merge.ts'
+export * from './parallel.ts'
+export * from './poll.ts'
+export * from './reshard.ts'

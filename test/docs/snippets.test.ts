@@ -17,6 +17,7 @@ const documents = [
   'docs/redis.md',
   'docs/mysql.md',
   'docs/transforms.md',
+  'docs/patterns.md',
 ]
 const snippets = documents.flatMap((document) => {
   let title = ''

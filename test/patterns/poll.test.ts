@@ -1,0 +1,251 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  type Clock,
+  CursorTrimmedError,
+  type Event,
+  type MemoryLog,
+  memoryCursors,
+  memoryLog,
+  run,
+  type Source,
+  type StreamOptions,
+} from '../../src/core/index.ts'
+import { type FetchPage, type Page, type PollOptions, poll } from '../../src/patterns/index.ts'
+import { conformance, type SourceSubject } from '../../src/testing/index.ts'
+import { errorOf, reader, within } from '../tools/reader.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
+import { turns } from './turns.ts'
+
+interface Pages extends Required<Pick<Source, 'head' | 'compare'>> {
+  readonly log: MemoryLog
+  readonly fetchPage: FetchPage
+  /** After which cursors a page was asked for. */
+  readonly asked: string[]
+}
+
+/** A log that is given in pages. */
+function pages(): PollOptions & Pages {
+  const log = memoryLog({ name: 'pages', batchSize: 1 })
+  const asked: string[] = []
+  const head = async (): Promise<string> => (await log.source.head?.()) ?? ''
+  const fetchPage: FetchPage = async (after, { signal, limit }) => {
+    asked.push(after)
+    await using stream = await log.source.stream(after, { toHead: true, signal })
+    const events: Event[] = []
+    let cursor = after === '' && (await head()) !== '0' ? await head() : after
+    for await (const batch of stream) {
+      events.push(...batch.events)
+      cursor = batch.cursor
+      if (events.length === limit) break
+    }
+    return { events, cursor, more: cursor !== '' && cursor !== (await head()) }
+  }
+  const compare = (a: string, b: string): number => Number(a) - Number(b)
+  const { backlog, at } = log.source
+  return { log, asked, fetchPage, head, compare, ...(backlog && { backlog }), ...(at && { at }) }
+}
+
+describe('a polled source', () => {
+  const create = async (): Promise<SourceSubject> => {
+    const { log, fetchPage, ...rest } = pages()
+    return {
+      source: poll('pages', fetchPage, { ...rest, limit: 3, intervalMs: 5 }),
+      append: async (events) => log.append(...events).map(({ id }) => id),
+      trim: async (id) => log.trim(id),
+      remove: async (id) => log.remove(id),
+      recreate: async () => log.recreate(),
+      rewind: async (id) => log.rewind(id),
+      malformed: ['x', '-1', '1.5'],
+    }
+  }
+  conformance({ test, create, runs: 12, seed: 1 })
+})
+
+const event = (id: number): Event => ({
+  id: String(id),
+  type: id % 2,
+  foreignId: 'x',
+  timestamp: 0,
+  metadata: null,
+  headers: {},
+})
+const page = (from: number, to: number, more = false): Page => ({
+  events: Array.from({ length: to - from + 1 }, (_, i) => event(from + i)),
+  cursor: String(to),
+  more,
+})
+const nothing: FetchPage = async (after) => ({ events: [], cursor: after, more: false })
+
+/** Reads to the end. */
+async function all(
+  fetchPage: FetchPage,
+  options: PollOptions = {},
+  how: StreamOptions = { toHead: true },
+): Promise<string[]> {
+  await using stream = reader(await poll('api', fetchPage, options).stream('', how))
+  return (await stream.rest()).map(({ id }) => id)
+}
+
+describe('toHead (luno/reflex leaves it out here)', () => {
+  test('ends at what was the head when the stream was opened, however long the pages are', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 0, max: 20 }),
+        fc.integer({ min: 1, max: 7 }),
+        fc.nat({ max: 5 }),
+        async (count, limit, later) => {
+          const { log, fetchPage, head, compare } = pages()
+          for (let i = 0; i < count; i++) log.append({ type: 1, foreignId: 'x' })
+          const { stream } = poll('pages', fetchPage, { limit, head, compare })
+          await using open = reader(await stream('', { toHead: true }))
+          for (let i = 0; i < later; i++) log.append({ type: 1, foreignId: 'x' })
+          expect((await open.rest()).length).toBe(count)
+          expect(open.cursor).toBe(count === 0 ? '' : String(count))
+        },
+      ),
+    )
+  })
+
+  test('without a head it ends with the first page after which there is no more', async () => {
+    const given = [page(1, 3, true), page(4, 5, true), { events: [], cursor: '7', more: true }, page(8, 8)]
+    expect(await all(async () => given.shift() as Page)).toEqual(['1', '2', '3', '4', '5', '8'])
+    expect(given).toEqual([])
+  })
+
+  test('a head that is lost meanwhile is an error, not waited for', async () => {
+    const compare = (a: string, b: string): number => Number(a) - Number(b)
+    let head = '5'
+    const get: FetchPage = async (after) => (after === '' ? page(1, 3) : { events: [], cursor: after, more: false })
+    const clock = simulatedClock()
+    const reading = all(get, { head: async () => head, compare, clock })
+    reading.catch(() => {})
+    await turns()
+    head = '3'
+    await clock.advance(60_000)
+    expect(await errorOf(reading)).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'beyond' })
+  })
+})
+
+describe('an idle API', () => {
+  test('is asked less and less often, until something comes', async () => {
+    const clock = simulatedClock()
+    const { log, asked, fetchPage } = pages()
+    const { stream } = poll('pages', fetchPage, { intervalMs: 100, maxIntervalMs: 500, clock })
+    await using open = reader(await stream('', {}))
+    const reading = open.take(1)
+    await clock.advance(100 + 200 + 400 + 500 + 500)
+    expect(asked.length).toBe(6)
+    log.append({ type: 1, foreignId: 'x' })
+    await clock.advance(500)
+    expect((await reading).length).toBe(1)
+    const before = asked.length
+    const next = open.take(1)
+    await clock.advance(100)
+    expect(asked.length).toBe(before + 1) // after the shortest wait again
+    log.append({ type: 1, foreignId: 'x' })
+    await clock.advance(200)
+    expect((await next).length).toBe(1)
+  })
+
+  test('is not asked any more once the stream is closed, and no timer is left', async () => {
+    const time = simulatedClock()
+    let asleep = 0
+    const sleep: Clock['sleep'] = (ms, signal) => {
+      asleep++
+      return time.sleep(ms, signal).finally(() => asleep--)
+    }
+    const clock = { ...time, sleep }
+    const { asked, fetchPage } = pages()
+    const open = reader(await poll('pages', fetchPage, { clock }).stream('', {}))
+    const reading = errorOf(open.take(1))
+    await turns()
+    expect(asleep).toBe(1) // until it asks again
+    await open[Symbol.asyncDispose]()
+    await turns()
+    expect(String(await reading)).toContain('the stream ended')
+    expect(asleep).toBe(0)
+    await clock.advance(60_000)
+    expect(asked.length).toBe(1)
+  })
+})
+
+describe('an abort', () => {
+  test('ends the wait for a page, or for the next one, at once and with its reason; the request is told', async () => {
+    let requested: AbortSignal | undefined
+    const hangs: FetchPage = (_, { signal }) => {
+      requested = signal
+      return new Promise(() => {})
+    }
+    for (const fetchPage of [hangs, nothing]) {
+      const controller = new AbortController()
+      const reason = new Error('stop')
+      const reading = errorOf(all(fetchPage, { clock: simulatedClock() }, { signal: controller.signal }))
+      await turns()
+      controller.abort(reason)
+      expect(await within(reading, 5000, 'the end')).toBe(reason)
+    }
+    expect(requested?.aborted).toBe(true)
+  })
+})
+
+describe('an error', () => {
+  test('of a request ends the stream, with the name of the source; one with a code keeps it', async () => {
+    const failing: FetchPage = async () => {
+      throw new Error('502')
+    }
+    const error = await errorOf(all(failing))
+    expect(error).toMatchObject({ code: 'POLL_FAILED', retriable: true })
+    expect(String(error)).toContain('api: the page after "" failed: 502')
+    const trimmed = new CursorTrimmedError('api', { cursor: '1' })
+    expect(await errorOf(all(() => Promise.reject(trimmed)))).toBe(trimmed)
+  })
+
+  test('is it when an answer is late, and the request is told', async () => {
+    const clock = simulatedClock()
+    let requested: AbortSignal | undefined
+    const reading = errorOf(
+      all(
+        (_, { signal }) => {
+          requested = signal
+          return new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))))
+        },
+        { clock, timeoutMs: 3000 },
+      ),
+    )
+    await clock.advance(3000)
+    expect(await reading).toMatchObject({ code: 'POLL_FAILED', retriable: true })
+    expect(String(await reading)).toContain('within 3000 ms')
+    expect(requested?.aborted).toBe(true)
+  })
+
+  const wrong: [string, unknown, string][] = [
+    ['has more events than asked for', page(1, 4), 'expected at most 3 events, but found 4'],
+    ['does not move on although it has events', { ...page(1, 2), cursor: '' }, 'a cursor that moves on'],
+    ['does not move on although there is more', { events: [], cursor: '', more: true }, 'a cursor that moves on'],
+    ['has no cursor', { events: [], more: false }, 'expected events, a cursor and more'],
+  ]
+  test.each(wrong)('is it when a page %s', async (_, given, message) => {
+    const error = await errorOf(all(async () => given as Page, { limit: 3 }))
+    expect(error).toMatchObject({ code: 'SOURCE_CONTRACT', retriable: false })
+    expect(String(error)).toContain(message)
+  })
+
+  test('is it to ask for what cannot be honoured', async () => {
+    expect(await errorOf(poll('api', nothing).stream('', { fromHead: true }))).toMatchObject({ code: 'OPTION_INVALID' })
+    expect(() => poll('api', nothing, { head: async () => '1' })).toThrow('head needs compare')
+    for (const option of ['limit', 'intervalMs', 'maxIntervalMs', 'timeoutMs'])
+      expect(() => poll('api', nothing, { [option]: 0 })).toThrow(`${option} must be`)
+  })
+})
+
+test('events of other types move the cursor of a run over them', async () => {
+  const cursors = memoryCursors()
+  const given = [page(1, 3, true), page(4, 4)]
+  const handled: string[] = []
+  const { stream } = poll('api', async () => given.shift() as Page)
+  const consumer = { name: 'c', types: [1], handle: ({ id }: Event) => void handled.push(id) }
+  await run({ stream, cursors, consumer }, { toHead: true })
+  expect(handled).toEqual(['1', '3'])
+  expect(await cursors.get('c')).toBe('4')
+})
