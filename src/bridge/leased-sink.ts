@@ -1,5 +1,5 @@
+import type { HeldLease } from '../core/hold-lease.ts'
 import type { Sink } from '../core/sink.ts'
-import type { HeldLease } from './hold-lease.ts'
 
 /**
  * A destination that is written to only while the lease is held: each `open` and `append` looks first, in the same turn, and throws

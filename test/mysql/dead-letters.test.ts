@@ -9,11 +9,13 @@ import {
   mysqlEvents,
   mysqlTransactions,
 } from '../../src/adapters/mysql/index.ts'
+import type { Consumer } from '../../src/core/consumer.ts'
 import { codeOf, type RunError } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
 import { run } from '../../src/core/run.ts'
+import { deadLetter, type RetryPolicy } from '../../src/patterns/index.ts'
 import { arbitraryEvent, comparable } from '../tools/arbitrary-event.ts'
 import { numbered } from '../tools/numbered.ts'
 import { errorOf, reader } from '../tools/reader.ts'
@@ -476,4 +478,65 @@ test('the settings of sessions and of the pool do not matter', async () => {
   const [letter] = await letters.list()
   expect(letter).toMatchObject({ consumer: `a'"\\`, eventId: 'ключ', message: 'ключ 🪵', event })
   expect(Math.abs((letter?.createdAt ?? 0) - Date.now())).toBeLessThan(60_000)
+})
+
+describe('attempt', () => {
+  test('counts the attempts at what is failing, which is neither open nor tried again, until it is recorded or resolved', async () => {
+    const { letters } = await stage()
+    const attempts = async (error: string): Promise<unknown> =>
+      (await letters.attempt('a', new Error(error), eventOf('1'))).attempts
+    const list = async (): Promise<unknown> => {
+      const page = async (status: 'failing' | 'open' | 'resolved'): Promise<unknown> =>
+        (await letters.list({ consumer: 'a', status })).map((each) => [each.status, each.attempts])
+      return [...((await page('failing')) as []), ...((await page('open')) as []), ...((await page('resolved')) as [])]
+    }
+    expect([await attempts('x'), await attempts('y'), await list()]).toEqual([1, 2, [['failing', 2]]])
+    expect(await letters.retry({ name: 'a', handle: () => {} })).toEqual({ resolved: 0, failed: 0 })
+    await letters.record('a', new Error('y'), eventOf('1'))
+    expect(await list()).toEqual([['open', 2]]) // the failure was counted when it came
+    expect([await attempts('z'), await list()]).toEqual([3, [['open', 3]]]) // met again: it stays open
+    const [letter] = await letters.list({ consumer: 'a' })
+    await letters.resolve(letter?.id as string)
+    expect(await list()).toEqual([['resolved', 3]])
+    const anew = await letters.attempt('a', new Error('x'), eventOf('1'))
+    expect([anew.id, anew.eventId, anew.attempts, await list()]).toEqual([letter?.id, '1', 1, [['failing', 1]]])
+    expect(anew.createdAt).toBeGreaterThan(letter?.createdAt as number)
+    await letters.resolve(anew.id)
+    await letters.record('a', new Error('x'), eventOf('1'))
+    expect(await list()).toEqual([['open', 2]])
+  })
+
+  test('survives a restart of the consumer: the policy goes on counting', async () => {
+    const { database, letters } = await stage()
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a' }, { type: 1, foreignId: 'b' })
+    const cursors = mysqlCursors(database.pool)
+    await cursors.createTable()
+    let calls = 0
+    const live = async (): Promise<string> => {
+      const stop = new AbortController()
+      const consumer: Consumer = {
+        name: 'mailer',
+        handle: ({ id }) => {
+          if (id !== '1') return
+          calls++
+          throw new Error('refused')
+        },
+      }
+      const policy: RetryPolicy = ({ attempt }) => {
+        if (attempt === 3) return 'stop'
+        stop.abort() // once it is stored
+        return 60_000
+      }
+      const dead = deadLetter(consumer, { letters: mysqlDeadLetters(database.pool), policy })
+      const ended = await run(
+        { stream: log.source.stream, cursors, consumer: dead },
+        { toHead: true, signal: stop.signal },
+      )
+      return `${ended.reason} ${ended.cursor}`
+    }
+    expect([await live(), await live(), await live()]).toEqual(['aborted ', 'aborted ', 'head 2@1'])
+    expect(calls).toBe(3)
+    expect(await letters.list()).toMatchObject([{ consumer: 'mailer', eventId: '1', attempts: 3, message: 'refused' }])
+  })
 })

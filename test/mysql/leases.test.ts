@@ -1,6 +1,6 @@
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlLeases } from '../../src/adapters/mysql/index.ts'
-import { holdLease } from '../../src/bridge/hold-lease.ts'
+import { holdLease } from '../../src/core/hold-lease.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { newMysqlDatabase } from '../subjects/mysql-database.ts'
 import { checkLeases } from '../tools/lease-contract.ts'

@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { leaseShare } from '../../src/bridge/lease-share.ts'
+import { leaseShare } from '../../src/core/lease-share.ts'
 import type { CursorStore } from '../../src/core/cursor.ts'
 import { FencedError } from '../../src/core/errors.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'

@@ -4,7 +4,7 @@ import { parseTimestamp } from '../../core/wire.ts'
 import { columnNames } from './column-names.ts'
 import type { PooledQuery } from './pooled-query.ts'
 
-/** An event that a consumer could not handle and went past. */
+/** An event that a consumer could not handle, and went past unless it is `failing`. */
 export interface DeadLetter {
   readonly id: string
   readonly consumer: string
@@ -15,7 +15,8 @@ export interface DeadLetter {
   readonly message: string
   /** How often it was handled in vain; 0 if that was not counted. */
   readonly attempts: number
-  readonly status: 'open' | 'resolved'
+  /** `failing`: the consumer is still trying. */
+  readonly status: 'open' | 'resolved' | 'failing'
   /** Epoch in ms. */
   readonly createdAt: number
   /** Epoch in ms. */
@@ -36,7 +37,7 @@ export interface DeadLetterColumns {
   readonly createdAt: string
   /** Default: `updated_at`. */
   readonly updatedAt: string
-  /** 1 is open, 2 is resolved. Default: `error_status`. */
+  /** 1 is open, 2 is resolved, 3 is failing. Default: `error_status`. */
   readonly status: string
 }
 
@@ -44,8 +45,19 @@ export interface DeadLetterColumns {
 export interface DeadLettersTable {
   /** The statement that creates it. */
   readonly create: string
-  /** In a transaction. `opened`: it was not open before. */
-  record(run: PooledQuery, consumer: string, event: Event, message: string): Promise<{ id: string; opened: boolean }>
+  /**
+   * In a transaction. `open`: opens the letter, and counts an attempt unless it was failing; `failing`: counts an attempt, and a
+   * resolved one begins anew. `opened`: it is open, and was not before.
+   */
+  record(
+    run: PooledQuery,
+    letter: {
+      readonly consumer: string
+      readonly event: Event
+      readonly message: string
+      readonly as: 'open' | 'failing'
+    },
+  ): Promise<Pick<DeadLetter, 'id' | 'eventId' | 'attempts' | 'createdAt'> & { readonly opened: boolean }>
   list(
     run: PooledQuery,
     page: {
@@ -73,7 +85,7 @@ const DEFAULT_COLUMNS: DeadLetterColumns = {
   updatedAt: 'updated_at',
   status: 'error_status',
 }
-const STATUS = { open: 1, resolved: 2 } as const
+const STATUS = { open: 1, resolved: 2, failing: 3 } as const
 /** Of a consumer's name and of an event's id. */
 const KEY_LENGTH = 255
 /** Below the 65,535 bytes of a `text`, whatever the characters are: a long message must not be in the way of recording. */
@@ -119,20 +131,20 @@ export function deadLettersTable(
   ${message} text character set utf8mb4 not null,
   ${createdAt} datetime(6) not null comment 'UTC',
   ${updatedAt} datetime(6) not null comment 'UTC',
-  ${status} int not null comment '1 is open, 2 is resolved',
+  ${status} int not null comment '1 is open, 2 is resolved, 3 is failing',
   attempts int not null default 0,
   event longtext character set utf8mb4 null comment 'JSON: type, foreignId, timestamp, headers',
   metadata longblob null,
   unique key (${consumer}, ${eventId})
 ) engine = InnoDB`,
 
-    record: async (run, of, event, text) => {
+    record: async (run, { consumer: of, event, message: text, as }) => {
       const consumerKey = key('the name of a consumer', of)
       const eventKey = key("an event's id", event.id)
       const { type, foreignId, timestamp, headers, metadata } = event
       const result = await run(
         `insert into ${into} (${consumer}, ${eventId}, ${message}, ${createdAt}, ${updatedAt}, ${status}, event, metadata)
-          values (_utf8mb4 ?, _utf8mb4 ?, _utf8mb4 ?, utc_timestamp(6), utc_timestamp(6), ${STATUS.open}, _utf8mb4 ?, ?)
+          values (_utf8mb4 ?, _utf8mb4 ?, _utf8mb4 ?, utc_timestamp(6), utc_timestamp(6), ${STATUS[as]}, _utf8mb4 ?, ?)
           on duplicate key update ${id} = last_insert_id(${id})`,
         [
           consumerKey,
@@ -155,18 +167,34 @@ export function deadLettersTable(
           { retriable: false },
         )
       }
-      await run(
-        `update ${into} set attempts = attempts + 1, ${message} = _utf8mb4 ?, ${status} = ${STATUS.open}, ${updatedAt} = utc_timestamp(6) where ${id} = ${recorded}`,
-        [short(text)],
-      )
-      return { id: recorded, opened: Number(found[0]) === 0 || Number(found[1]) !== STATUS.open }
+      const [attempts, was] = [Number(found[0]), Number(found[1])]
+      const anew = as === 'failing' && was === STATUS.resolved
+      // One that is given up was counted when it failed.
+      const count = anew ? 1 : attempts + (as === 'open' && was === STATUS.failing ? 0 : 1)
+      const now = as === 'failing' && was === STATUS.open ? STATUS.open : STATUS[as]
+      const set = [
+        `attempts = ${count}`,
+        ...(anew ? [`${createdAt} = utc_timestamp(6)`] : []),
+        `${message} = _utf8mb4 ?, ${status} = ${now}, ${updatedAt} = utc_timestamp(6)`,
+      ]
+      await run(`update ${into} set ${set.join(', ')} where ${id} = ${recorded}`, [short(text)])
+      const [since] = (await run(`select ${createdAt} from ${into} where ${id} = ${recorded}`, [])) as readonly [
+        string,
+      ][]
+      return {
+        id: recorded,
+        eventId: event.id,
+        attempts: count,
+        createdAt: toMs(since?.[0] ?? ''),
+        opened: now === STATUS.open && (attempts === 0 || was !== STATUS.open),
+      }
     },
 
     list: async (run, { consumer: of, status: wanted, after, limit }) => {
       const key255 = of === undefined ? undefined : key('the name of a consumer', of)
       const rows = (await run(
         `select ${id}, ${exact(consumer)}, ${exact(eventId)}, ${exact(message)}, attempts, ${status}, ${createdAt}, ${updatedAt}, ${exact('event')}, metadata
-          from ${into} where ${id} > ${idOf(after)} and ${wanted === 'resolved' ? '' : 'not '}${status} = ${STATUS.resolved}${key255 ? ` and ${isOf}` : ''}
+          from ${into} where ${id} > ${idOf(after)} and ${wanted === 'open' ? `${status} not in (${STATUS.resolved}, ${STATUS.failing})` : `${status} = ${STATUS[wanted]}`}${key255 ? ` and ${isOf}` : ''}
           order by ${id} limit ${limit}`,
         key255 ? [key255, key255] : [],
       )) as readonly Row[]
@@ -176,7 +204,7 @@ export function deadLettersTable(
     openIds: async (run, of, limit) => {
       const consumerKey = key('the name of a consumer', of)
       const rows = (await run(
-        `select ${id} from ${into} where ${isOf} and not ${status} = ${STATUS.resolved} and event is not null order by ${id} limit ${limit}`,
+        `select ${id} from ${into} where ${isOf} and ${status} not in (${STATUS.resolved}, ${STATUS.failing}) and event is not null order by ${id} limit ${limit}`,
         [consumerKey, consumerKey],
       )) as readonly [number | string][]
       return rows.map(([each]) => String(each))
@@ -185,7 +213,7 @@ export function deadLettersTable(
     take: async (run, of) => {
       const [row] = (await run(
         `select ${exact(eventId)}, ${exact('event')}, metadata from ${into}
-          where ${id} = ${idOf(of)} and not ${status} = ${STATUS.resolved} for update skip locked`,
+          where ${id} = ${idOf(of)} and ${status} not in (${STATUS.resolved}, ${STATUS.failing}) for update skip locked`,
         [],
       )) as readonly [Uint8Array, Uint8Array | null, Uint8Array | null][]
       return row && toEvent(...row)
@@ -228,7 +256,7 @@ function toLetter(row: Row): DeadLetter {
     event: toEvent(eventId, event, metadata),
     message: textOf(message),
     attempts: Number(attempts),
-    status: Number(status) === STATUS.resolved ? 'resolved' : 'open',
+    status: Number(status) === STATUS.resolved ? 'resolved' : Number(status) === STATUS.failing ? 'failing' : 'open',
     createdAt: toMs(createdAt),
     updatedAt: toMs(updatedAt),
   }

@@ -61,6 +61,16 @@ export interface MysqlDeadLetters<Connection = MysqlConnection> {
     event: Event,
     context?: { readonly connection?: MysqlConnection; readonly signal?: AbortSignal },
   ): Promise<void>
+  /**
+   * Counts a failed attempt at an event that `consumer` goes on trying, and keeps the event as `failing`: `deadLetter` of
+   * `reflex-bridge/patterns` does. Neither is it open, nor is it retried here. One that was resolved begins anew.
+   */
+  attempt(
+    consumer: string,
+    error: unknown,
+    event: Event,
+    context?: { readonly signal?: AbortSignal },
+  ): Promise<Pick<DeadLetter, 'id' | 'eventId' | 'attempts' | 'createdAt'>>
   /** A page of letters, in the order in which they were recorded. */
   list(options?: ListDeadLettersOptions): Promise<DeadLetter[]>
   /**
@@ -117,7 +127,7 @@ export function mysqlDeadLetters<Pool extends MysqlPool>(
     connection: MysqlConnection,
     { consumer, error, event }: { consumer: string; error: unknown; event: Event },
   ): Promise<(() => void) | undefined> => {
-    const { id, opened } = await rows.record(run, consumer, event, describe(error))
+    const { id, opened } = await rows.record(run, { consumer, event, message: describe(error), as: 'open' })
     if (!opened || events === undefined) return undefined
     return (await events.insert(connection, { type: RECORDED, foreignId: id, metadata: Buffer.from(consumer) })).wake
   }
@@ -142,6 +152,16 @@ export function mysqlDeadLetters<Pool extends MysqlPool>(
         await transaction.commit()
         wake?.()
       })
+    },
+    attempt: async (consumer, error, event, { signal } = {}) => {
+      let failing: Awaited<ReturnType<typeof rows.record>> | undefined
+      await inTransaction(signal, async (transaction) => {
+        const letter = { consumer, event, message: describe(error), as: 'failing' } as const
+        failing = await inTime(() => rows.record(transaction.run, letter), signal)
+        await transaction.commit()
+      })
+      const { id, eventId, attempts, createdAt } = failing as NonNullable<typeof failing>
+      return { id, eventId, attempts, createdAt }
     },
     list: async ({ consumer, status = 'open', after = '0', limit = LIMIT.default, signal } = {}) => {
       checkLimit(limit)

@@ -6,7 +6,10 @@ import { connect, locate } from './connect.ts'
 import { explainSqlite } from './explain-sqlite.ts'
 import { prepare } from './prepare.ts'
 
-/** An event that a consumer, or a route, has gone past. */
+/** How the statuses are stored. */
+const RESOLVED = { open: 0, resolved: 1, failing: 2 } as const
+
+/** An event that a consumer, or a route, has gone past, unless it is `failing`. */
 export interface SqliteDeadLetter {
   readonly id: string
   readonly consumer: string
@@ -22,13 +25,23 @@ export interface SqliteDeadLetter {
 
 /** Dead letters in a SQLite database. */
 export interface SqliteDeadLetters {
+  /**
+   * Counts a failed attempt at an event that `consumer` goes on trying, and keeps the event as `failing`, not open: `deadLetter`
+   * of `reflex-bridge/patterns` does. One that was resolved begins anew.
+   */
+  attempt(
+    consumer: string,
+    error: unknown,
+    event: Event,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Pick<SqliteDeadLetter, 'id' | 'eventId' | 'attempts' | 'createdAt'>>
   /** Records an event, all of it; again for the same one: counts an attempt, and opens it again if it was resolved. */
   record(consumer: string, error: unknown, event: Event, options?: { readonly signal?: AbortSignal }): Promise<void>
   /** A page of letters, in the order in which they were recorded: those after the letter `after`, `limit` (100) at most. */
   list(options: {
     readonly consumer: string
     /** Default: `open`. */
-    readonly status?: 'open' | 'resolved' | undefined
+    readonly status?: keyof typeof RESOLVED | undefined
     readonly after?: string | undefined
     readonly limit?: number | undefined
     readonly signal?: AbortSignal | undefined
@@ -48,26 +61,36 @@ export function sqliteDeadLetters(
   const name = `sqlite:${table}`
   const { use } = connect(name, locate(name, database), { share: true })
 
+  const insert = (consumer: string, error: unknown, event: Event, as: 'open' | 'failing'): FailingRow => {
+    const { id, metadata, ...rest } = event
+    // What is failing and given up was counted when it failed; what was resolved and fails begins anew.
+    const sql = `insert into ${table} (consumer, event_id, message, event, metadata, created_at, resolved) values (?, ?, ?, ?, ?, ?, ?)
+      on conflict (consumer, event_id) do update set message = excluded.message,
+        attempts = ${as === 'open' ? 'attempts + (resolved <> 2)' : 'case resolved when 1 then 1 else attempts + 1 end'},
+        created_at = ${as === 'open' ? 'created_at' : 'case resolved when 1 then excluded.created_at else created_at end'},
+        resolved = ${as === 'open' ? '0' : 'case resolved when 0 then 0 else 2 end'}
+      returning id, event_id, attempts, created_at`
+    // As JSON text that is not well-formed is escaped.
+    const values = [consumer, id, messageOf(error).toWellFormed(), JSON.stringify(rest)]
+    return prepare(database, sql).get(...values, metadata, Date.now(), RESOLVED[as]) as unknown as FailingRow
+  }
+
   return {
-    record: (consumer, error, event, { signal } = {}) =>
+    attempt: (consumer, error, event, { signal } = {}) =>
       use(
         () => {
-          const { id, metadata, ...rest } = event
-          const sql = `insert into ${table} (consumer, event_id, message, event, metadata, created_at) values (?, ?, ?, ?, ?, ?)
-            on conflict (consumer, event_id) do update set message = excluded.message, attempts = attempts + 1, resolved = 0`
-          // As JSON text that is not well-formed is escaped.
-          const values = [consumer, id, messageOf(error).toWellFormed(), JSON.stringify(rest)]
-          prepare(database, sql).run(...values, metadata, Date.now())
+          const { id, event_id, attempts, created_at } = insert(consumer, error, event, 'failing')
+          return { id: String(id), eventId: event_id, attempts, createdAt: created_at }
         },
         { signal },
       ),
+    record: (consumer, error, event, { signal } = {}) =>
+      use(() => void insert(consumer, error, event, 'open'), { signal }),
     list: ({ consumer, status = 'open', after = '0', limit = 100, signal }) =>
       use(
         () => {
           const sql = `select * from ${table} where consumer = ? and resolved = ? and id > ? order by id limit ?`
-          return prepare(database, sql)
-            .all(consumer, status === 'resolved' ? 1 : 0, Number(after), limit)
-            .map(toLetter)
+          return prepare(database, sql).all(consumer, RESOLVED[status], Number(after), limit).map(toLetter)
         },
         { signal },
       ),
@@ -87,7 +110,7 @@ export function sqliteDeadLetters(
   event_id text not null,
   message text not null, -- of the last error
   attempts integer not null default 1,
-  resolved integer not null default 0, -- 1 if it is given up
+  resolved integer not null default 0, -- 1 if it is given up, 2 while it is failing
   event text not null, -- JSON: type, foreignId, timestamp, headers
   metadata blob,
   created_at integer not null, -- epoch in ms
@@ -98,6 +121,13 @@ export function sqliteDeadLetters(
       }
     },
   }
+}
+
+interface FailingRow {
+  readonly id: number
+  readonly event_id: string
+  readonly attempts: number
+  readonly created_at: number
 }
 
 function toLetter(row: Record<string, SQLOutputValue>): SqliteDeadLetter {

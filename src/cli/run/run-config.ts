@@ -1,4 +1,4 @@
-import { leaseShare } from '../../bridge/lease-share.ts'
+import { leaseShare } from '../../core/lease-share.ts'
 import { combineObservers, type Observer } from '../../core/observer.ts'
 import { startAdmin } from '../../service/admin/admin-server.ts'
 import { type RouteMeters, routeMeters } from '../../service/admin/route-meters.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type HeldLease, holdLease } from '../../bridge/hold-lease.ts'
 import { ReflexError } from '../../core/errors.ts'
+import { type HeldLease, holdLease } from '../../core/hold-lease.ts'
 import type { Config, RouteConfig } from '../config/parse-config.ts'
 import type { ControlRecord } from './control-record.ts'
 import { type OpenControl, openControl } from './open-control.ts'

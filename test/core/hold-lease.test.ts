@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type HeldLease, holdLease } from '../../src/bridge/hold-lease.ts'
 import { leasedSink } from '../../src/bridge/leased-sink.ts'
+import { type HeldLease, holdLease } from '../../src/core/hold-lease.ts'
 import type { Sink } from '../../src/core/sink.ts'
 import { type LeaseWorld, leaseWorld, type SimulatedProcess } from './lease-world.ts'
 

@@ -1,7 +1,7 @@
-import { untilAborted } from '../core/abort.ts'
-import { type Clock, systemClock } from '../core/clock.ts'
-import { messageOf, OptionError, ReflexError } from '../core/errors.ts'
-import type { Grant, LeaseHolder, Leases } from '../core/lease.ts'
+import { untilAborted } from './abort.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { messageOf, OptionError, ReflexError } from './errors.ts'
+import type { Grant, LeaseHolder, Leases } from './lease.ts'
 import { type LeaseShare, leaseShare } from './lease-share.ts'
 
 /** Which lease is held, and by whom. */

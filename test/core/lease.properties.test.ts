@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { type HeldLease, holdLease } from '../../src/bridge/hold-lease.ts'
-import { leaseShare } from '../../src/bridge/lease-share.ts'
+import { type HeldLease, holdLease } from '../../src/core/hold-lease.ts'
+import { leaseShare } from '../../src/core/lease-share.ts'
 import { type LeaseWorld, leaseWorld, type SimulatedProcess } from './lease-world.ts'
 
 const TTL_MS = 10_000

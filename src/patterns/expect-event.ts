@@ -1,0 +1,102 @@
+import { untilAborted } from '../core/abort.ts'
+import { type Clock, systemClock } from '../core/clock.ts'
+import { ReflexError, StreamEndedError } from '../core/errors.ts'
+import type { Cursor, Event } from '../core/event.ts'
+import { type EventStream, openStream, type Source } from '../core/stream.ts'
+
+/** Which event is awaited: one that meets all that is given. */
+export interface EventMatch {
+  readonly foreignId?: string | undefined
+  readonly types?: readonly number[] | undefined
+  /** Must be quick and do no I/O. */
+  readonly where?: ((event: Event) => boolean) | undefined
+}
+
+/** Options of `expectEvent` and `awaitEvent`. */
+export interface AwaitOptions {
+  /** How long the event is waited for, in ms. */
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal | undefined
+  /** Look from this cursor on, `""` being the earliest. Default: from the head. */
+  readonly after?: Cursor | undefined
+  /** Default: the machine's clock. */
+  readonly clock?: Clock | undefined
+}
+
+/** An event that is expected. Disposing of it before it has come closes its stream. */
+export interface ExpectedEvent extends AsyncDisposable {
+  /**
+   * Waits for the first event since `expectEvent` that matches; called again, it is the same one. Rejects with `AWAIT_TIMEOUT` when
+   * `timeoutMs` have passed since this was called, with the signal's reason when it aborts, and as the stream does when it fails.
+   */
+  event(): Promise<Event>
+}
+
+/**
+ * Pins the head of a log *before* something is done that makes an event, so that the event is not missed, however soon it comes.
+ *
+ * @example
+ * await using paid = await expectEvent(source, { foreignId: 'order-7', types: [PAID] }, { timeoutMs: 5_000, signal })
+ * await pay('order-7')
+ * const { id } = await paid.event()
+ */
+export async function expectEvent(
+  source: Pick<Source, 'name' | 'stream'>,
+  match: EventMatch,
+  { timeoutMs, signal, after, clock = systemClock }: AwaitOptions,
+): Promise<ExpectedEvent> {
+  const stream = await openStream(source.stream, after ?? '', { signal, fromHead: after === undefined })
+  let waiting: Promise<Event> | undefined
+
+  async function event(): Promise<Event> {
+    const found = new AbortController()
+    const either = signal === undefined ? found.signal : AbortSignal.any([found.signal, signal])
+    const late = clock.sleep(timeoutMs, either).then(() => {
+      const what = describe(match)
+      throw new ReflexError('AWAIT_TIMEOUT', `${source.name}: no event${what} has come within ${timeoutMs} ms`)
+    })
+    late.catch(() => {}) // the signal's reason is seen below
+    try {
+      return await untilAborted(Promise.race([firstOf(stream, match), late]), signal)
+    } finally {
+      found.abort('found') // a reason without a stack: nobody sees it
+      await stream[Symbol.asyncDispose]()
+    }
+  }
+  return {
+    event: () => {
+      waiting ??= event()
+      return waiting
+    },
+    [Symbol.asyncDispose]: () => stream[Symbol.asyncDispose](),
+  }
+}
+
+/**
+ * Waits for the next event that matches: `expectEvent` for what somebody else makes. One that comes before this has pinned the head
+ * is missed, unless `after` says where to look from.
+ */
+export async function awaitEvent(
+  source: Pick<Source, 'name' | 'stream'>,
+  match: EventMatch,
+  options: AwaitOptions,
+): Promise<Event> {
+  await using expected = await expectEvent(source, match, options)
+  return await expected.event()
+}
+
+async function firstOf(stream: EventStream, { foreignId, types, where }: EventMatch): Promise<Event> {
+  for await (const { events } of stream) {
+    for (const event of events) {
+      if (foreignId !== undefined && event.foreignId !== foreignId) continue
+      if (types !== undefined && !types.includes(event.type)) continue
+      if (where === undefined || where(event)) return event
+    }
+  }
+  throw new StreamEndedError()
+}
+
+function describe({ foreignId, types, where }: EventMatch): string {
+  const of = foreignId === undefined ? '' : ` of ${JSON.stringify(foreignId)}`
+  return `${of}${types === undefined ? '' : ` of type ${types.join(' or ')}`}${where === undefined ? '' : ' that matches'}`
+}

@@ -1,0 +1,88 @@
+import { type Clock, systemClock } from '../core/clock.ts'
+import type { Consumer } from '../core/consumer.ts'
+import { OptionError, ReflexError } from '../core/errors.ts'
+import { forwardConsumer } from './forward-consumer.ts'
+import { type Context, isThenable } from './handle-again.ts'
+
+/** Options of `withTimeout`. */
+export interface TimeoutOptions {
+  /** How long an event may take, in ms. */
+  readonly timeoutMs: number
+  /** How long its handler then has to end, in ms, before it counts as stuck. Default: 10,000. */
+  readonly graceMs?: number | undefined
+  /** Default: the machine's clock. */
+  readonly clock?: Clock | undefined
+}
+
+/**
+ * Aborts the signal of a handler that takes longer than `timeoutMs`, waits until it has ended, and throws `HANDLER_TIMEOUT`, whether
+ * it has succeeded in the meantime or not: a handler that returns when it is aborted has not handled its event. One that does not
+ * heed its signal within `graceMs` is `HANDLER_STUCK`, which is not retriable: it is still at work, so that nothing may handle
+ * the event beside it, and only the end of the process ends it. A handler that is synchronous cannot be interrupted.
+ *
+ * @example deadLetter(withTimeout(mailer, { timeoutMs: 5_000 }), { letters, policy })
+ */
+export function withTimeout(
+  consumer: Consumer,
+  { timeoutMs, graceMs = 10_000, clock = systemClock }: TimeoutOptions,
+): Consumer {
+  for (const [name, value] of Object.entries({ timeoutMs, graceMs })) {
+    if (!(value >= 0 && Number.isFinite(value)))
+      throw new OptionError(
+        `${name} of consumer ${JSON.stringify(consumer.name)} must be 0 or more ms, but is ${value}`,
+      )
+  }
+  const at = (eventId: string): string => `consumer ${JSON.stringify(consumer.name)}: event ${eventId}`
+
+  async function inTime(
+    work: Promise<void>,
+    eventId: string,
+    own: AbortController,
+    { signal }: Context,
+  ): Promise<void> {
+    if ((await within(work, timeoutMs)) || signal.aborted) return work
+    const timeout = new ReflexError('HANDLER_TIMEOUT', `${at(eventId)} was not handled within ${timeoutMs} ms`, {
+      eventId,
+    })
+    own.abort(timeout)
+    if (await within(work, graceMs)) throw timeout
+    throw new ReflexError(
+      'HANDLER_STUCK',
+      `${at(eventId)} was not handled within ${timeoutMs} ms, and ${graceMs} ms later its handler is still at work: let it heed the signal that it is given, and start the process again`,
+      { eventId, retriable: false, cause: timeout },
+    )
+  }
+  /** Whether it has settled by then. */
+  async function within(work: Promise<void>, ms: number): Promise<boolean> {
+    const settled = new AbortController()
+    const late = clock.sleep(ms, settled.signal).then(
+      () => false,
+      () => true,
+    )
+    const end = (): true => {
+      settled.abort('settled') // a reason without a stack: nobody sees it
+      return true
+    }
+    return Promise.race([work.then(end, end), late])
+  }
+
+  return {
+    ...forwardConsumer(consumer),
+    handle: (event, context) => {
+      const own = new AbortController()
+      const onAbort = (): void => own.abort(context.signal.reason)
+      const done = (): void => context.signal.removeEventListener('abort', onAbort)
+      context.signal.addEventListener('abort', onAbort, { once: true })
+      if (context.signal.aborted) onAbort()
+      let work: void | Promise<void>
+      try {
+        work = consumer.handle(event, { ...context, signal: own.signal })
+      } catch (error) {
+        done()
+        throw error
+      }
+      if (isThenable(work)) return inTime(Promise.resolve(work), event.id, own, context).finally(done)
+      done()
+    },
+  }
+}

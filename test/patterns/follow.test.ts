@@ -1,0 +1,164 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type MemoryLog, memoryCursors, memoryLog, run, supervise } from '../../src/core/index.ts'
+import { type Followed, follow } from '../../src/patterns/index.ts'
+import { simulation } from '../../src/testing/simulation/simulation.ts'
+import { errorOf } from '../tools/reader.ts'
+import { thrownBy } from './thrown-by.ts'
+
+function logOf(count: number): MemoryLog {
+  const log = memoryLog({ batchSize: 2 })
+  for (let i = 1; i <= count; i++) log.append({ type: 1, foreignId: `e${i}` })
+  return log
+}
+
+/** What became of a promise by now. */
+async function stateOf(promise: Promise<unknown>): Promise<'pending' | 'resolved' | 'rejected'> {
+  const settled = promise.then(
+    () => 'resolved' as const,
+    () => 'rejected' as const,
+  )
+  return Promise.race([settled, new Promise<'pending'>((resolve) => setImmediate(resolve, 'pending'))])
+}
+
+describe('follow', () => {
+  test('resolves each wait as soon as what it waits for is saved, and none before, whenever it begins, over failures and restarts', async () => {
+    const plan = fc.record({
+      decisions: fc.array(fc.nat({ max: 6 }), { maxLength: 120 }),
+      fails: fc.array(fc.boolean(), { maxLength: 12 }),
+      waits: fc.array(fc.record({ turns: fc.nat({ max: 12 }), forId: fc.option(fc.integer({ min: 1, max: 8 })) }), {
+        minLength: 1,
+        maxLength: 5,
+      }),
+      skips: fc.nat({ max: 2 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(plan, async ({ decisions, fails, waits, skips }) => {
+        const world = simulation(decisions)
+        const log = logOf(4)
+        const stop = new AbortController()
+        const store = memoryCursors()
+        let saved = 0
+        let saves = 0
+        let head = 4
+        const cursors = {
+          ...store,
+          set: async (consumer: string, cursor: string, expected: string) => {
+            await world.turn()
+            if (fails[saves++]) throw new Error('no connection')
+            await store.set(consumer, cursor, expected)
+            saved = Number.parseInt(cursor, 10)
+          },
+        }
+        const consumer = { name: 'c', handle: () => world.turn() }
+        const followed = follow(log.source, (observer) =>
+          supervise((o) => run({ stream: log.source.stream, cursors, consumer }, o), {
+            signal: stop.signal,
+            clock: world.clock,
+            observer,
+            random: () => 0,
+          }),
+        )
+        const wait = async ({ turns, forId }: { turns: number; forId: number | null }): Promise<void> => {
+          for (let i = 0; i < turns; i++) await world.turn()
+          const target = forId ?? head
+          await (forId === null ? followed.whenCaughtUp() : followed.whenProcessed(String(forId)))
+          expect(saved).toBeGreaterThanOrEqual(target)
+        }
+        const grow = async (): Promise<void> => {
+          for (let i = 0; i < 4; i++) {
+            await world.turn()
+            log.append({ type: 1, foreignId: 'x' })
+            head++
+          }
+          log.skip(skips) // the head is then no event
+          head += skips
+        }
+        await world.run(Promise.all([grow(), ...waits.map(wait)]))
+        await world.run(followed.whenCaughtUp())
+        expect(saved).toBe(head)
+        stop.abort()
+        await world.run(followed.ended)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('does not wait for what is there already, and rejects what never comes when the run has ended', async () => {
+    const log = logOf(3)
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer: { name: 'c', handle: () => {} } }
+    const followed = follow(log.source, (observer) => run(spec, { toHead: true, observer }))
+    const beyond = errorOf(followed.whenProcessed('4'))
+    expect(await followed.ended).toMatchObject({ reason: 'head' })
+    expect(await beyond).toMatchObject({ code: 'RUN_ENDED' })
+    await followed.whenProcessed('3')
+    await followed.whenCaughtUp()
+    log.append({ type: 1, foreignId: 'a' })
+    expect(await errorOf(followed.whenCaughtUp())).toMatchObject({ code: 'RUN_ENDED' })
+  })
+
+  test('has caught up with a log that holds no event, of which no cursor is stored', async () => {
+    for (const positions of [0, 3]) {
+      const log = memoryLog()
+      log.skip(positions)
+      const stop = new AbortController()
+      const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer: { name: 'c', handle: () => {} } }
+      const followed = follow(log.source, (observer) => run(spec, { observer, signal: stop.signal }))
+      await followed.whenCaughtUp()
+      stop.abort()
+      await followed.ended
+    }
+  })
+
+  test('rejects as the run does, before and after it has failed', async () => {
+    const log = logOf(3)
+    const handle = ({ id }: { id: string }): void => {
+      if (id === '2') throw new Error('no')
+    }
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer: { name: 'c', handle } }
+    const followed = follow(log.source, (observer) => run(spec, { observer }))
+    const waiting = errorOf(followed.whenCaughtUp())
+    const error = await errorOf(followed.ended)
+    expect(error).toMatchObject({ stage: 'handle', eventId: '2' })
+    expect(await waiting).toBe(error)
+    expect(await errorOf(followed.whenProcessed('2'))).toBe(error)
+    await followed.whenProcessed('1')
+  })
+
+  test('waits for what is settled, not for what was only begun', async () => {
+    const log = logOf(2)
+    const stop = new AbortController()
+    let settled: string | undefined = ''
+    const consumer = { name: 'c', handle: () => {}, settled: () => settled }
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer }
+    const followed: Followed<unknown> = follow(log.source, (observer) => run(spec, { observer, signal: stop.signal }))
+    const waiting = followed.whenProcessed('2')
+    expect(await stateOf(waiting)).toBe('pending')
+    settled = undefined
+    log.skip() // the next batch saves
+    await waiting
+    stop.abort()
+    await followed.ended
+  })
+
+  test('ends the wait by its signal alone', async () => {
+    const log = logOf(1)
+    const stop = new AbortController()
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer: { name: 'c', handle: () => {} } }
+    const followed = follow(log.source, (observer) => run(spec, { observer, signal: stop.signal }))
+    const enough = new AbortController()
+    const waiting = errorOf(followed.whenProcessed('9', { signal: enough.signal }))
+    enough.abort('enough')
+    expect(await waiting).toBe('enough')
+    expect(await errorOf(followed.whenCaughtUp({ signal: enough.signal }))).toBe('enough')
+    expect(await stateOf(followed.ended)).toBe('pending')
+    expect(await errorOf(followed.whenProcessed('no cursor'))).toMatchObject({ code: 'CURSOR_INVALID' })
+    stop.abort()
+    await followed.ended
+  })
+
+  test('refuses a source that cannot tell', () => {
+    const { compare: _compare, ...source } = logOf(1).source
+    expect(thrownBy(() => follow(source, () => Promise.resolve()))).toMatchObject({ code: 'OPTION_INVALID' })
+  })
+})

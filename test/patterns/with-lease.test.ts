@@ -1,0 +1,185 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  type CursorStore,
+  type Event,
+  memoryCursors,
+  memoryLog,
+  type RunResult,
+  supervise,
+} from '../../src/core/index.ts'
+import { type LeasedConsumer, withLease } from '../../src/patterns/index.ts'
+import { leaseWorld, type SimulatedProcess } from '../core/lease-world.ts'
+
+type Trouble = {
+  readonly at: number
+  readonly who: number
+  readonly what: 'freeze' | 'cutOff' | 'kill'
+  readonly forMs: number
+}
+
+test('one process of several runs the consumer, with a token that grows; whatever freezes, is cut off or killed, all events are handled, and a fence on the token lets nothing through twice', async () => {
+  const plan = fc.record({
+    delays: fc.array(fc.nat({ max: 40 }), { minLength: 1, maxLength: 8 }),
+    troubles: fc.array(
+      fc.record<Trouble>({
+        at: fc.nat({ max: 6000 }),
+        who: fc.nat({ max: 2 }),
+        what: fc.constantFrom('freeze', 'freeze', 'cutOff', 'kill'),
+        forMs: fc.integer({ min: 100, max: 4000 }),
+      }),
+      { maxLength: 3 },
+    ),
+  })
+  await fc.assert(
+    fc.asyncProperty(plan, async ({ delays, troubles }) => {
+      let asked = 0
+      const world = leaseWorld(() => delays[asked++ % delays.length] as number)
+      const log = memoryLog({ batchSize: 2 })
+      for (let i = 0; i < 12; i++) log.append({ type: 1, foreignId: 'a' })
+      const cursors = memoryCursors()
+      const stop = new AbortController()
+      const handled = new Set<string>()
+      const effects: { readonly token: bigint; readonly id: string }[] = []
+      const beside: string[] = []
+      let fence = 0n
+      const start = (process: SimulatedProcess): void => {
+        const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+        const consumer: LeasedConsumer = {
+          name: 'c',
+          handle: async ({ id }, { token, signal }) => {
+            // Nobody else has it, whatever was frozen.
+            if (signal.aborted || world.grants.at(-1)?.token !== token) beside.push(`${id} by ${process.name}`)
+            await process.clock.sleep(300)
+            if (token < fence) return // what is written to has refused it, which nobody looks at
+            fence = token
+            effects.push({ token, id })
+            handled.add(id)
+          },
+        }
+        const spec = { stream: log.source.stream, cursors, consumer }
+        const lease = { leases: process.leases, name: 'c', holder: process.name, ttlMs: 1000 }
+        const attempt = (o: object): Promise<RunResult> =>
+          withLease(lease, spec, { ...o, clock, monotonic: process.monotonic })
+        supervise(attempt, { signal: stop.signal, clock, minDelayMs: 10, maxDelayMs: 100, graceMs: 1e6 }).catch(
+          (error: unknown) => {
+            throw error
+          },
+        )
+      }
+      const processes = ['x', 'y', 'z'].map((name) => world.process(name))
+      for (const each of processes) start(each)
+      const killed = new Set<number>()
+      for (const { at, who, what, forMs } of troubles) {
+        if (what === 'kill' && killed.size === 2 && !killed.has(who)) continue // one is left
+        if (what === 'kill') killed.add(who)
+        world.at(at, () => processes[who]?.[what](forMs))
+      }
+      await world.run(40_000)
+      expect(beside).toEqual([])
+      expect(handled.size).toBe(12)
+      expect(await cursors.get('c')).toBe('12@1')
+      // What the fence let through is in the order of the log for each token, and tokens never go back.
+      for (const [i, { token, id }] of effects.entries()) {
+        const before = effects[i - 1]
+        if (before === undefined) continue
+        expect(token).toBeGreaterThanOrEqual(before.token)
+        if (token === before.token) expect(Number(id)).toBe(Number(before.id) + 1)
+      }
+      for (const { token } of effects) expect(world.grants.map((grant) => grant.token)).toContain(token)
+      stop.abort()
+      await world.run(60_000)
+    }),
+    { numRuns: 60 },
+  )
+}, 30_000)
+
+test('a lost lease aborts the handler at once, nothing more is handled or saved, and it is LEASE_LOST', async () => {
+  const world = leaseWorld(() => 1)
+  const [holder, other] = [world.process('x'), world.process('y')]
+  const log = memoryLog()
+  log.append({ type: 1, foreignId: 'a' }, { type: 1, foreignId: 'b' })
+  let abortedAt = 0
+  const saves: string[] = []
+  const cursors: CursorStore = { ...memoryCursors(), set: async (_consumer, cursor) => void saves.push(cursor) }
+  const handled: string[] = []
+  const consumer: LeasedConsumer = {
+    name: 'c',
+    handle: ({ id }, { signal }) =>
+      new Promise((resolve) => {
+        handled.push(id)
+        signal.addEventListener('abort', () => {
+          abortedAt = world.now()
+          resolve() // as if it were done
+        })
+      }),
+  }
+  const clock = { now: () => world.now(), sleep: holder.clock.sleep, yield: async () => {} }
+  const lease = { leases: holder.leases, name: 'c', holder: 'x', ttlMs: 1000 }
+  const ended = withLease(
+    lease,
+    { stream: log.source.stream, cursors, consumer },
+    { clock, monotonic: holder.monotonic },
+  ).catch((error: unknown) => error)
+  world.at(500, () => holder.cutOff(60_000))
+  await world.run(5000)
+  expect(await ended).toMatchObject({ code: 'LEASE_LOST', retriable: true })
+  expect(abortedAt).toBeLessThanOrEqual(500 + 1000)
+  expect([handled, saves]).toEqual([['1'], []])
+  const free = other.leases.get('c')
+  await world.run(10_000)
+  expect(await free).toBeUndefined()
+})
+
+test('an abort while it waits, or while it runs, is reason aborted, and frees the lease', async () => {
+  const world = leaseWorld(() => 1)
+  const [x, y] = [world.process('x'), world.process('y')]
+  const log = memoryLog()
+  const outcomes: unknown[] = []
+  const stops = [new AbortController(), new AbortController()]
+  for (const [i, process] of [x, y].entries()) {
+    const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer: { name: 'c', handle: () => {} } }
+    const options = { clock, monotonic: process.monotonic, signal: stops[i]?.signal }
+    withLease({ leases: process.leases, name: 'c', holder: process.name, ttlMs: 1000 }, spec, options).then(
+      (result) => outcomes.push([process.name, result]),
+      (error: unknown) => outcomes.push([process.name, error]),
+    )
+  }
+  await world.run(300)
+  stops[1]?.abort()
+  await world.run(400)
+  expect(outcomes).toEqual([['y', { reason: 'aborted', cursor: '' }]])
+  stops[0]?.abort()
+  await world.run(500)
+  expect(outcomes[1]).toEqual(['x', { reason: 'aborted', cursor: '' }])
+  const z = world.process('z')
+  const free = z.leases.get('c')
+  await world.run(600)
+  expect(await free).toBeUndefined()
+})
+
+test('a process that was frozen in the middle of a batch handles no further event when it wakes up and another has the lease', async () => {
+  const world = leaseWorld(() => 1)
+  const log = memoryLog()
+  log.append({ type: 1, foreignId: 'a' }, { type: 1, foreignId: 'b' })
+  const cursors = memoryCursors()
+  const begun: string[] = []
+  const outcomes = ['x', 'y'].map((name) => {
+    const process = world.process(name)
+    if (name === 'x') world.at(50, () => process.freeze(700))
+    const handle = async ({ id }: Event): Promise<void> => {
+      begun.push(`${id} by ${name}`)
+      await process.clock.sleep(200) // over before the lease, so that it wakes up first
+    }
+    const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+    const lease = { leases: process.leases, name: 'c', holder: name, ttlMs: 300 }
+    const spec = { stream: log.source.stream, cursors, consumer: { name: 'c', handle } }
+    return withLease(lease, spec, { clock, monotonic: process.monotonic, toHead: true }).catch(
+      (error: unknown) => error,
+    )
+  })
+  await world.run(10_000)
+  expect(begun).toEqual(['1 by x', '1 by y', '2 by y'])
+  expect(await Promise.all(outcomes)).toMatchObject([{ code: 'LEASE_LOST' }, { reason: 'head', cursor: '2@1' }])
+})
