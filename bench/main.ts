@@ -6,6 +6,7 @@ import { kafkaCases } from './cases/kafka.ts'
 import { lifetimeCases } from './cases/lifetimes.ts'
 import { manyCases } from './cases/many.ts'
 import { mysqlCases } from './cases/mysql.ts'
+import { observerCases } from './cases/observers.ts'
 import { redisCases } from './cases/redis.ts'
 import { runLoop } from './cases/run-loop.ts'
 import { scaleCases } from './cases/scale.ts'
@@ -14,6 +15,7 @@ import type { Result } from './measure.ts'
 
 const cases: Readonly<Record<string, (options: { readonly full: boolean }) => Promise<Result[]>>> = {
   run: runLoop,
+  observers: observerCases,
   sqlite: sqliteCases,
   mysql: mysqlCases,
   redis: redisCases,

@@ -86,6 +86,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
   let lateError: unknown // the first thing thrown after the abort, other than its reason
   /** Why the destination refuses events, by their ids: what stands before them is appended without them. */
   const faults = new Map<string, unknown>()
+  let isOpen = false
   let goesOn = false // without the event that was just refused
 
   async function pump(): Promise<void> {
@@ -108,6 +109,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       deadLetters && (await untilAborted(openLetters({ route: name, source, deadLetters, most, signal }), signal))
     const stream = opened.use(await openStream(source.stream, cursor, { signal, toHead, fromHead: atHead }))
     observer.opened?.({ name, cursor })
+    isOpen = true
 
     let yieldedAt = clock.now()
     const breathe = async (): Promise<void> => {
@@ -125,6 +127,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       stage = 'handle'
       eventId = send[0]?.id
       let mark: Mark
+      const sentAt = clock.now()
       try {
         mark = await writer.append(send, next)
       } catch (error) {
@@ -137,6 +140,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       }
       const handled = send.length
       const skipped = passed.length + part.length - handled
+      if (handled > 0) observer.timed?.({ count: handled, ms: Math.max(0, clock.now() - sentAt) })
       observer.progress?.({ cursor: next, handled, skipped, timestamp: (part.at(-1) ?? passed.at(-1))?.timestamp })
       await breathe()
       stage = 'commit'
@@ -235,6 +239,8 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     } catch (error) {
       note(error)
     }
+    if (isOpen) observer.closed?.({ name })
+    isOpen = false
   }
 
   /** The first error is the failure; later ones, and those after an abort, are only told. */

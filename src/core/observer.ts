@@ -13,12 +13,20 @@ export interface Observer {
     readonly skipped: number
     readonly timestamp: number | undefined
   }): void
+  /**
+   * So many events were handled, and each took `ms`, or so on average; what is skipped is not among them. Events that together took
+   * less than the clock can tell are told together, as 0 ms: this is called once a batch, and for what took a millisecond and longer.
+   * A bridge tells for how long the destination took to confirm what `count` events were part of.
+   */
+  timed?(handling: { readonly count: number; readonly ms: number }): void
   /** The cursor is stored. */
   saved?(cursor: Cursor): void
   /** A destination had lost, or already held, what its checkpoint says otherwise; the text says what was done. */
   repaired?(text: string): void
   /** The position passes an event that was not sent: it is in the dead letters, or an operator has said to skip it. */
   passed?(event: { readonly eventId: string; readonly as: 'dead letter' | 'skipped'; readonly reason: string }): void
+  /** The stream that was opened is closed again, whatever the reason: nothing is handled until another one is. */
+  closed?(at: { readonly name: string }): void
   /** The run, or an attempt of a supervised one, failed. */
   failed?(error: unknown): void
   /** `supervise` starts again after `delayMs`, since the attempt ended with `error`; so many failed in a row, 0 after an operator's reset. */
@@ -85,6 +93,7 @@ export function statusObserver(source?: Pick<Source, 'stream' | 'backlog' | 'blo
       state.lastEventAt = timestamp ?? state.lastEventAt
       if (handled > 0 || skipped > 0) state.lastError = undefined
     },
+    timed: () => {},
     saved: (cursor) => {
       state.saved = cursor
     },
@@ -92,6 +101,7 @@ export function statusObserver(source?: Pick<Source, 'stream' | 'backlog' | 'blo
       state.repair = text
     },
     passed: () => {},
+    closed: () => {},
     failed: (error) => {
       state.lastError = error
     },
@@ -120,9 +130,11 @@ export function combineObservers(...observers: readonly (Observer | undefined)[]
   return {
     opened: each('opened'),
     progress: each('progress'),
+    timed: each('timed'),
     saved: each('saved'),
     repaired: each('repaired'),
     passed: each('passed'),
+    closed: each('closed'),
     failed: each('failed'),
     restarting: each('restarting'),
   }

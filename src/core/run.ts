@@ -1,11 +1,13 @@
 import { untilAborted } from './abort.ts'
+import { checkPinned, checkSpec } from './check-run.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Consumer } from './consumer.ts'
 import { type CursorStore, savedCursor } from './cursor.ts'
-import { codeOf, OptionError, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
+import { codeOf, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
 import type { Batch, Cursor, Event } from './event.ts'
+import { isThenable } from './is-thenable.ts'
 import type { Observer } from './observer.ts'
-import { checkTypes, type EventStream, openStream, type StreamFunc } from './stream.ts'
+import { type EventStream, openStream, type StreamFunc } from './stream.ts'
 
 /** Which stream is consumed by whom, and where the cursor is kept. */
 export interface RunSpec {
@@ -118,29 +120,52 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
 
   async function handleAll({ events, cursor }: Batch): Promise<void> {
     const { types } = consumer
-    const receivedAt = delayMs > 0 ? clock.now() : 0
+    const receivedAt = clock.now()
+    lookedAt = receivedAt
     // Local while the loop is hot; `publish` brings the run's own state up to it.
     let done = 0
     let passed = 0
     let published = 0
+    let publishedPassed = 0
     let untilLook = 1
     let skipsUntilLook = STRIDE
+    let seen = 0 // handled before the last look
+    let told = 0 // of these, those whose time was told
     const publish = (): void => {
       if (done === published) return
       const last = events[done - 1] as Event
       position = last.id
       timestamp = last.timestamp
-      handled += done - published - passed
-      skipped += passed
+      handled += done - published - (passed - publishedPassed)
+      skipped += passed - publishedPassed
       published = done
-      passed = 0
+      publishedPassed = passed
+    }
+    const tellTime = (upTo: number, ms: number): void => {
+      if (upTo > told) observer.timed?.({ count: upTo - told, ms })
+      told = upTo
+    }
+    /** True if the clock has moved on. */
+    const look = (now: number): boolean => {
+      const elapsedMs = now - lookedAt
+      const count = done - passed
+      const isSlow = isPast(elapsedMs, 1)
+      if (isSlow) {
+        tellTime(seen, 0)
+        tellTime(count, Math.max(0, elapsedMs) / (count - seen))
+      }
+      seen = count
+      lookedAt = now
+      return isSlow
     }
     try {
       for (const event of events) {
         if (ended) throw ending.signal.reason
         if (delayMs > 0 && event.timestamp + delayMs > clock.now()) {
           publish()
+          look(clock.now())
           await holdBack(event, receivedAt)
+          lookedAt = clock.now()
         }
         let isSkipped = false
         try {
@@ -166,18 +191,20 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
         if ((isSkipped ? --skipsUntilLook : --untilLook) > 0) continue
         const now = clock.now()
         // What is skipped says nothing about how long the handler takes.
-        if (isPast(now - lookedAt, 1)) untilLook = 1
+        if (look(now)) untilLook = 1
         else if (!isSkipped) untilLook = STRIDE
         skipsUntilLook = STRIDE
-        lookedAt = now
         if (!isPast(now - savedAt, SAVE_EVERY_MS) && !isPast(now - yieldedAt, YIELD_EVERY_MS)) continue
         publish()
         await breathe(now)
+        lookedAt = clock.now()
       }
+      look(clock.now())
     } catch (error) {
       if (stage === 'handle') eventId = events[done]?.id
       throw error
     } finally {
+      tellTime(done - passed, 0)
       publish()
     }
     position = cursor
@@ -302,6 +329,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     await stop().catch((error) => note(error, 'handle'))
     await lastSave().catch((error) => note(error, 'commit'))
     await close().catch((error) => note(error, 'receive'))
+    if (opened !== undefined) observer.closed?.({ name })
   }
   signal?.removeEventListener('abort', onAbort)
 
@@ -316,33 +344,4 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
 /** A clock that was set back says nothing about how much time has passed: better once too often. */
 function isPast(elapsedMs: number, limitMs: number): boolean {
   return elapsedMs >= limitMs || elapsedMs < 0
-}
-
-/** A mistake of the program is not retried. */
-function checkSpec({ stream, consumer, delayMs }: Pick<RunSpec, 'stream' | 'consumer'> & { delayMs: number }): void {
-  const { name, handle, types } = consumer
-  if (typeof name !== 'string' || name === '')
-    throw new OptionError(`a consumer needs a name, under which its cursor is kept, but has ${JSON.stringify(name)}`)
-  if (typeof handle !== 'function')
-    throw new OptionError(`consumer ${JSON.stringify(name)} needs a function handle, but has ${typeof handle}`)
-  if (typeof stream !== 'function')
-    throw new OptionError(
-      `consumer ${JSON.stringify(name)} needs a StreamFunc: give source.stream, not ${typeof stream}`,
-    )
-  if (!(delayMs >= 0)) throw new OptionError(`delayMs must be 0 or more milliseconds, but is ${delayMs}`)
-  checkTypes(`consumer ${JSON.stringify(name)}`, types)
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-}
-
-function checkPinned({ events, cursor }: Batch): void {
-  if (events.length === 0 && cursor !== '') return
-  throw new ReflexError(
-    'SOURCE_CONTRACT',
-    'a stream that is opened with fromHead must begin with an empty batch that carries the pinned position, ' +
-      `but it began with ${events.length} events and the cursor ${JSON.stringify(cursor)}: the adapter is wrong`,
-    { retriable: false },
-  )
 }

@@ -1,1 +1,5 @@
-export {}
+export type { MeasuredConsumer, MeasuredOptions } from '../observers/consumer-registry.ts'
+export * from './otel-metrics.ts'
+export * from './trace-headers.ts'
+export * from './traced-sink.ts'
+export * from './with-tracing.ts'

@@ -5,13 +5,14 @@ import { type Clock, systemClock } from '../core/clock.ts'
 import { isRetriable, ReflexError, RunError } from '../core/errors.ts'
 import { combineObservers, type Observer, type Status, statusObserver } from '../core/observer.ts'
 import type { Ended } from '../core/run.ts'
+import type { Sink } from '../core/sink.ts'
 import type { Source } from '../core/stream.ts'
 import { type AttemptOptions, supervise } from '../core/supervise.ts'
+import { unreadAfter } from '../observers/unread-after.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import { wantedOf, watchControl } from './control/watch-control.ts'
 import { type OpenRoute, openRoute } from './open-route.ts'
 import { type RouteState, type StandbyOptions, serveRoute } from './serve-route.ts'
-import { unreadAfter } from './unread.ts'
 
 /** Options of `startRoute`. */
 export interface StartRouteOptions {
@@ -26,6 +27,8 @@ export interface StartRouteOptions {
   /** After `signal`, what is not confirmed within this is abandoned, in ms. Default: 10,000. */
   readonly drainMs?: number | undefined
   readonly observer?: Observer | undefined
+  /** Wraps the destination, as with tracing. */
+  readonly wrapSink?: ((sink: Sink) => Sink) | undefined
   /** Is told when the route is paused, stopped, on standby or this process's turn. */
   readonly onTurn?: ((text: string) => void) | undefined
   /** Is told what an operator should know while all is well otherwise, for example which transaction holds the source up. */
@@ -64,6 +67,7 @@ export function startRoute(
     standby,
     drainMs = 10_000,
     observer,
+    wrapSink = (sink) => sink,
     onNote,
     onTurn,
   }: StartRouteOptions,
@@ -125,7 +129,7 @@ export function startRoute(
         const open = await prepare(signal)
         try {
           source = open.source
-          const sink = lease === undefined ? open.sink : leasedSink(open.sink, lease)
+          const sink = wrapSink(lease === undefined ? open.sink : leasedSink(open.sink, lease))
           return await bridge(
             { name, ...open, sink, transform },
             { ...options, signal, clock: systemClock, toHead: once, fromHead },

@@ -18,11 +18,12 @@ const mayImport: Record<string, readonly string[]> = {
   adapters: ['core', 'sql'],
   patterns: ['core'],
   pubsub: ['core', 'patterns'],
-  otel: ['core'],
+  observers: ['core'],
+  otel: ['core', 'observers'],
   testing: ['core', 'bridge'],
   index: ['core', 'bridge'],
-  service: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'otel', 'testing'],
-  cli: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'otel', 'testing', 'service'],
+  service: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'observers', 'otel', 'testing'],
+  cli: ['core', 'sql', 'bridge', 'adapters', 'patterns', 'pubsub', 'observers', 'otel', 'testing', 'service'],
 }
 
 /** Packages that a room may import; Node's own modules are free to all but `core`, which takes only what is listed. */

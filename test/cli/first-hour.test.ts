@@ -40,7 +40,7 @@ it('a newcomer writes a configuration, checks it, runs it, looks at the dashboar
 
   const second = start(['run', 'bridge.yaml'], { cwd })
   const forwarded = async (): Promise<string> => (await fetch(`${await dashboardOf(second)}metrics`)).text()
-  while (!/^reflex_bridge_backlog\{[^}]*\} 0$/m.test(await forwarded())) expect(second.child.exitCode).toBeNull()
+  while (!/^reflex_consumer_backlog\{[^}]*\} 0$/m.test(await forwarded())) expect(second.child.exitCode).toBeNull()
   const verified = await run(['verify', 'bridge.yaml', '--to', 'head', '--json'], { cwd })
   expect([verified.code, jsonLines(verified.stdout)]).toMatchObject([
     0,

@@ -18,6 +18,7 @@ const documents = [
   'docs/mysql.md',
   'docs/transforms.md',
   'docs/patterns.md',
+  'docs/observability.md',
 ]
 const snippets = documents.flatMap((document) => {
   let title = ''

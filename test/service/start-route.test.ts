@@ -1,7 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { leaseShare } from '../../src/core/lease-share.ts'
 import type { CursorStore } from '../../src/core/cursor.ts'
 import { FencedError } from '../../src/core/errors.ts'
+import { leaseShare } from '../../src/core/lease-share.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
 import type { Sink } from '../../src/core/sink.ts'

@@ -1,5 +1,6 @@
 import { leaseShare } from '../../core/lease-share.ts'
 import { combineObservers, type Observer } from '../../core/observer.ts'
+import { diagnosticsObserver } from '../../observers/diagnostics-observer.ts'
 import { startAdmin } from '../../service/admin/admin-server.ts'
 import { type RouteMeters, routeMeters } from '../../service/admin/route-meters.ts'
 import { loadConfig } from '../../service/config/load-config.ts'
@@ -7,6 +8,7 @@ import type { Config, RouteConfig } from '../../service/config/parse-config.ts'
 import { processName } from '../../service/control/process-name.ts'
 import { routeActions } from '../../service/control/route-actions.ts'
 import { describeError } from '../../service/describe-error.ts'
+import { registeredTelemetry } from '../../service/registered-telemetry.ts'
 import { type RouteEnd, type RunningRoute, startRoute } from '../../service/start-route.ts'
 import { stopSignals } from '../stop-signals.ts'
 import { adviceFor } from './advice.ts'
@@ -45,16 +47,23 @@ export async function runConfig(path: string, options: RunConfigOptions): Promis
   const drainMs = options.drain ?? configured
   const share = leaseShare()
   const meters = routeMeters()
+  using telemetry = await registeredTelemetry()
   const startOne = (route: RouteConfig): StartedRoute => {
     const { name, source, sink, checkpoints } = route
     log('info', `${source.name} -> ${sink.name}`, { route: name, checkpoints: checkpoints.name })
-    const running = startRoute(route, {
+    const running: RunningRoute = startRoute(route, {
       signal: stopping.signal,
       once,
       createTables,
       standby: standby === undefined ? undefined : { ...standby, share },
       drainMs,
-      observer: combineObservers(logging(route, log), meters.observer(name)),
+      observer: combineObservers(
+        logging(route, log),
+        meters.observer(name),
+        diagnosticsObserver(name),
+        telemetry?.consumer(name, { status: () => running.status() }),
+      ),
+      wrapSink: telemetry?.tracedSink,
       onNote: (text) => log('warn', text, { route: name }),
       onTurn: (text) => log('info', text, { route: name }),
     })

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { lagGauge } from '../../observers/lag-gauge.ts'
 import { describeError } from '../describe-error.ts'
 import type { RouteEnd, RouteStatus } from '../start-route.ts'
 import type { AdminRoute } from './admin-route.ts'
-import { lagGauge } from './lag-gauge.ts'
 import { progressJudge, type Verdict } from './progress-judge.ts'
 
 /** What was last seen of a route. */

@@ -8,7 +8,7 @@ export async function importClient<T>(name: string, load: () => Promise<T>): Pro
     if ((cause as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw cause
     throw new ReflexError(
       'CLIENT_MISSING',
-      `the package ${name} is needed for this URL, but is not installed beside reflex-bridge: npm install ${name}`,
+      `the package ${name} is needed, but is not installed beside reflex-bridge: npm install ${name}`,
       { cause, retriable: false },
     )
   }

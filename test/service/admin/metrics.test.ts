@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { histogram } from '../../../src/service/admin/histogram.ts'
-import { lagGauge } from '../../../src/service/admin/lag-gauge.ts'
-import { type Metric, prometheusText } from '../../../src/service/admin/prometheus-text.ts'
+import { histogram } from '../../../src/observers/histogram.ts'
+import { lagGauge } from '../../../src/observers/lag-gauge.ts'
+import { type Metric, prometheusText } from '../../../src/observers/prometheus-text.ts'
 import { routeMeters } from '../../../src/service/admin/route-meters.ts'
 import { routeMetrics } from '../../../src/service/admin/route-metrics.ts'
 import type { RouteSample } from '../../../src/service/admin/route-samples.ts'
@@ -41,7 +41,9 @@ describe('metrics', () => {
     const observer = meters.observer('orders')
     observer.progress?.({ cursor: '1', handled: 3, skipped: 1, timestamp: now - 7 })
     observer.progress?.({ cursor: '2', handled: 0, skipped: 0, timestamp: undefined }) // no event: no age
+    observer.timed?.({ count: 4, ms: 20 })
     observer.failed?.(new Error('x'))
+    for (let i = 0; i < 2; i++) observer.restarting?.({ delayMs: 1, failures: i, error: new Error('x') })
     observer.repaired?.('x')
     observer.passed?.({ eventId: '1', as: 'dead letter', reason: 'x' })
     observer.passed?.({ eventId: '2', as: 'skipped', reason: 'x' })
@@ -52,9 +54,6 @@ describe('metrics', () => {
       {
         backlog: { count: 12_345_678_901n, unit: 'positions' },
         blocked: { holder: 'x', blockedMs: 2500 },
-        handled: 4,
-        skipped: 1,
-        restarts: 2,
       },
       { lagMs: 1500, verdict: { ready: false, reason: 'x' } },
     )
@@ -77,11 +76,14 @@ describe('metrics', () => {
       }),
       reflex_consumer_event_age_seconds_sum: { '': 3600.007 },
       reflex_consumer_event_age_seconds_count: { '': 2 },
-      reflex_bridge_forwarded_events_total: { '': 4 },
-      reflex_bridge_backlog: { positions: 12_345_678_901 },
-      reflex_bridge_blocked_seconds: { '': 2.5 },
+      reflex_consumer_latency_seconds_bucket: expect.objectContaining({ '0.01': 0, '0.05': 4, '300': 4 }),
+      reflex_consumer_latency_seconds_sum: { '': 0.08 },
+      reflex_consumer_latency_seconds_count: { '': 4 },
+      reflex_consumer_handled_events_total: { '': 4 },
+      reflex_consumer_backlog: { positions: 12_345_678_901 },
+      reflex_consumer_blocked_seconds: { '': 2.5 },
+      reflex_consumer_restarts_total: { '': 2 },
       reflex_bridge_repairs_total: { '': 1 },
-      reflex_bridge_restarts_total: { '': 2 },
       reflex_bridge_ready: { '': 0 },
       reflex_bridge_state: { starting: 0, running: 1, waiting: 0, standby: 0, paused: 0, stopped: 0, ended: 0 },
       reflex_bridge_route_info: { 'mysql://app@127.0.0.1:3306/shop.orders redis://127.0.0.1:6379/orders': 1 },
@@ -91,7 +93,7 @@ describe('metrics', () => {
       reflex_consumer_active: { '': 0 },
       reflex_bridge_state: { standby: 1 },
     })
-    expect(Object.keys(valuesOf(metrics, 'users'))).not.toContain('reflex_bridge_backlog')
+    expect(Object.keys(valuesOf(metrics, 'users'))).not.toContain('reflex_consumer_backlog')
     expect(Object.keys(valuesOf(metrics, 'users'))).not.toContain('reflex_consumer_lag_seconds')
     expect(Object.values(valuesOf(metrics, 'silent')['reflex_bridge_state'] ?? {})).toEqual([0, 0, 0, 0, 0, 0, 0])
     for (const name of ['process_cpu_seconds_total', 'process_resident_memory_bytes', 'process_start_time_seconds'])

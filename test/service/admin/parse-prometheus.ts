@@ -24,7 +24,7 @@ export function parsePrometheus(text: string): readonly ParsedMetric[] {
   const seen = new Set<string>()
   let help: { readonly name: string; readonly text: string } | undefined
   for (const line of text.slice(0, -1).split('\n')) {
-    const helped = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)$/.exec(line)
+    const helped = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)$/s.exec(line)
     const typed = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)$/.exec(line)
     const current = metrics.at(-1)
     if (helped !== null) {
@@ -56,7 +56,7 @@ export function parsePrometheus(text: string): readonly ParsedMetric[] {
 
 function parseSample(line: string): ParsedSample {
   const [, name = '', labels, number = ''] =
-    /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\+Inf|-Inf|NaN|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/.exec(line) ?? []
+    /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\+Inf|-Inf|NaN|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/s.exec(line) ?? []
   if (name === '') throw new Error(`no sample: ${line}`)
   return { name, labels: labels === undefined ? {} : parseLabels(labels), value: numberOf(number) }
 }

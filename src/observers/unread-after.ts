@@ -1,3 +1,4 @@
+import { untilAborted } from '../core/abort.ts'
 import type { Cursor } from '../core/event.ts'
 import type { Status } from '../core/observer.ts'
 import { oldestUnread } from '../core/oldest-unread.ts'
@@ -10,24 +11,31 @@ export type Unread = Pick<Status, 'backlog' | 'oldestUnreadAt'>
 const UNREAD_WITHIN_MS = 2000
 /** Counting a backlog may be work for the server: the source is asked for no more than one part of the time in so many. */
 const UNREAD_SHARE = 20
+const LONGEST_PAUSE_MS = UNREAD_WITHIN_MS * (UNREAD_SHARE + 1)
 
-/** Makes what asks a source for what follows a position, now and then, and else says what was found last. Never rejects; undefined without a source. */
-export function unreadAfter(): (source: Source | undefined, position: Cursor) => Promise<Unread | undefined> {
+/**
+ * Makes what asks a source for what follows a position, now and then, and else says what was found last. Never rejects; undefined
+ * without a source. `now` is a clock in ms, by which it is told what now and then is.
+ */
+export function unreadAfter(
+  now: () => number = () => performance.now(),
+): (source: Pick<Source, 'stream' | 'backlog'> | undefined, position: Cursor) => Promise<Unread | undefined> {
   let known: Unread | undefined
   let askAgainAt = 0
   return async (source, position) => {
-    const askedAt = performance.now()
+    const askedAt = now()
     if (source === undefined) known = undefined // nobody can tell
-    if (source === undefined || askedAt < askAgainAt) return known
+    if (source === undefined || (askedAt < askAgainAt && askAgainAt - askedAt <= LONGEST_PAUSE_MS)) return known // else it was set back
     askAgainAt = askedAt + UNREAD_WITHIN_MS
     const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
     // The bridge meets the same failure, and tells it.
-    const backlog = await source.backlog?.(position, limit).catch(() => undefined)
+    const backlog = await untilAborted(Promise.resolve(source.backlog?.(position, limit)), limit.signal).catch(
+      () => undefined,
+    )
     const oldest =
       backlog?.count === 0n ? undefined : await oldestUnread(source, position, limit).catch(() => undefined)
     known = { backlog, oldestUnreadAt: oldest?.timestamp }
-    const now = performance.now()
-    askAgainAt = now + (now - askedAt) * UNREAD_SHARE
+    askAgainAt = now() + (now() - askedAt) * UNREAD_SHARE
     return known
   }
 }

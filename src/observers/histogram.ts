@@ -6,7 +6,8 @@ export interface Histogram {
   cumulative(): readonly number[]
   readonly count: number
   readonly sum: number
-  observe(value: number): void
+  /** Takes note of `times` observations of one value; default: 1. */
+  observe(value: number, times?: number): void
 }
 
 /** An empty histogram. */
@@ -29,11 +30,11 @@ export function histogram(bounds: readonly number[]): Histogram {
     get sum() {
       return sum
     },
-    observe: (value) => {
+    observe: (value, times = 1) => {
       const i = bounds.findIndex((bound) => value <= bound)
-      if (i >= 0) counts[i] = (counts[i] ?? 0) + 1
-      count++
-      sum += value
+      if (i >= 0) counts[i] = (counts[i] ?? 0) + times
+      count += times
+      sum += value * times
     },
   }
 }
