@@ -38,6 +38,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   skip: async () => (await import('./skip.ts')).skipCommand(),
   dlq: async () => (await import('./dlq.ts')).dlqCommand(),
   tail: async () => (await import('./tail.ts')).tailCommand(),
+  causes: async () => (await import('./causes.ts')).causesCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),
 }

@@ -1,4 +1,12 @@
 export { untilAborted } from './abort.ts'
+export {
+  type Appended,
+  type Appender,
+  type AppendOptions,
+  type AppendWish,
+  OutcomeUnknownError,
+  WrongLastIdError,
+} from './appender.ts'
 export * from './audit.ts'
 export * from './clock.ts'
 export * from './consumer.ts'

@@ -19,6 +19,7 @@ const documents = [
   'docs/transforms.md',
   'docs/patterns.md',
   'docs/observability.md',
+  'docs/pubsub.md',
 ]
 const snippets = documents.flatMap((document) => {
   let title = ''

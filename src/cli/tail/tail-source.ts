@@ -71,7 +71,8 @@ export async function tailSource(url: string, options: TailOptions): Promise<voi
   }
 }
 
-function sourceAt(url: string): Endpoint<Source> {
+/** The source that a URL names; throws an error with the code `USAGE` for one that is wrong. */
+export function sourceAt(url: string): Endpoint<Source> {
   const { value, problems } = parseEndpoint('source', { url }, { path: [], folder: process.cwd() })
   if (value !== undefined) return value
   throw usage(

@@ -1,0 +1,176 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { OutcomeUnknownError } from '../../src/core/appender.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { ReflexError } from '../../src/core/errors.ts'
+import { memoryLog } from '../../src/core/memory-log.ts'
+import { eventsOf, openStream } from '../../src/core/stream.ts'
+import { jsonCodec, publisher } from '../../src/pubsub/index.ts'
+import { memoryAppender } from './memory-appender.ts'
+
+/** Time that passes at once, and is written down. */
+function quickClock(): Clock & { readonly slept: number[] } {
+  const slept: number[] = []
+  return {
+    slept,
+    now: () => 0,
+    yield: async () => {},
+    sleep: async (ms, signal) => {
+      signal?.throwIfAborted()
+      slept.push(ms)
+    },
+  }
+}
+
+async function count(log: ReturnType<typeof memoryLog>): Promise<number> {
+  let events = 0
+  for await (const _ of eventsOf(await openStream(log.source.stream, '', { toHead: true }))) events++
+  return events
+}
+
+describe('publisher', () => {
+  it('publishes everything that it is given, under its name, and says where it stands', async () => {
+    const log = memoryLog()
+    const to = memoryAppender(log, { honours: ['idempotencyKey'] })
+    const trace = { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' }
+    const published = await publisher({ to, client: 'web-1' }).publish(
+      {
+        type: 7,
+        typeName: 'order.placed',
+        foreignId: '42',
+        timestamp: 1_700_000_000_000.125,
+        codec: jsonCodec(),
+        data: { total: 12 },
+        cause: '3',
+        correlation: '1',
+        trace,
+        headers: { more: ['a', 'b'] },
+      },
+      { idempotencyKey: 'order-42' },
+    )
+    expect(published).toEqual({ id: '1', duplicate: false })
+    expect(to.asked[0]).toMatchObject({
+      event: {
+        id: 'order-42',
+        type: 7,
+        foreignId: '42',
+        timestamp: 1_700_000_000_000.125,
+        metadata: Buffer.from('{"total":12}'),
+        headers: {
+          'type-name': 'order.placed',
+          'data-encoding': 'json',
+          'client-id': 'web-1',
+          'idempotency-key': 'order-42',
+          'cause-id': '3',
+          'correlation-id': '1',
+          ...trace,
+          more: ['a', 'b'],
+        },
+      },
+      options: { source: 'web-1', idempotencyKey: 'order-42' },
+    })
+  })
+
+  it('refuses what the log cannot honour, before it is asked', async () => {
+    const to = memoryAppender(memoryLog(), { honours: ['expectedLastId'] })
+    const { publish } = publisher({ to, client: 'test' })
+    for (const wish of ['idempotencyKey', 'expectedLastIdOfSubject'])
+      await expect(publish({}, { [wish]: '1' })).rejects.toMatchObject({
+        code: 'OPTION_INVALID',
+        message: expect.stringContaining(wish),
+      })
+    await expect(publish({ headers: { 'cause-id': '1' } })).rejects.toThrow(/the header cause-id is made of an option/)
+    await expect(publish({ trace: { traceparent: `00-${'0'.repeat(32)}-00f067aa0ba902b7-01` } })).rejects.toThrow(
+      /traceparent/,
+    )
+    expect(to.asked).toEqual([])
+  })
+
+  it('tries nothing again unless it is told to', async () => {
+    const to = memoryAppender(memoryLog(), {
+      before: () => {
+        throw new ReflexError('BUSY', 'busy')
+      },
+    })
+    await expect(publisher({ to, client: 'test' }).publish({})).rejects.toMatchObject({ code: 'BUSY' })
+    expect(to.asked).toHaveLength(1)
+  })
+
+  it('tries again as often as it is told, pauses in between, and never publishes twice, whatever fails', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 2, max: 6 }),
+        fc.array(fc.constantFrom('refused', 'final', 'lost before', 'lost after', 'done'), {
+          minLength: 1,
+          maxLength: 8,
+        }),
+        fc.boolean(),
+        async (attempts, plan, honoured) => {
+          const log = memoryLog()
+          const clock = quickClock()
+          const unknown = (): never => {
+            throw new OutcomeUnknownError('memory', new Error('lost'))
+          }
+          const at = (attempt: number): string => plan[Math.min(attempt, plan.length) - 1] ?? 'done'
+          const to = memoryAppender(log, {
+            honours: honoured ? ['idempotencyKey'] : [],
+            before: (attempt) => {
+              if (at(attempt) === 'lost before') unknown()
+              if (at(attempt) === 'refused') throw new ReflexError('BUSY', 'busy')
+              if (at(attempt) === 'final') throw new ReflexError('NO', 'no', { retriable: false })
+            },
+            after: (attempt) => (at(attempt) === 'lost after' ? unknown() : undefined),
+          })
+          const outcome = await publisher({ to, client: 'test', retry: { attempts }, clock })
+            .publish({})
+            .then(
+              () => 'done',
+              (error: ReflexError) => error.code,
+            )
+          expect(to.asked.length).toBeLessThanOrEqual(attempts)
+          expect(clock.slept).toHaveLength(to.asked.length - 1)
+          for (const ms of clock.slept) expect(ms).toBeGreaterThanOrEqual(100)
+          const stored = await count(log)
+          if (outcome === 'done') expect(stored).toBe(1)
+          else if (outcome === 'OUTCOME_UNKNOWN') expect(stored).toBeLessThanOrEqual(1)
+          else expect(stored).toBe(0)
+          if (!honoured) expect(plan.slice(0, to.asked.length - 1).some((each) => each.startsWith('lost'))).toBe(false)
+        },
+      ),
+    )
+  })
+
+  // windshift's retry asked for the delay of attempt 0, which underflowed, so that it did not wait at all, and slept on after a cancel.
+  it('asks for the delay of the first failure as 1, refuses one that is no time, and wakes for an abort', async () => {
+    const busy = {
+      before: () => {
+        throw new ReflexError('BUSY', 'busy')
+      },
+    }
+    const asked: number[] = []
+    const to = memoryAppender(memoryLog(), busy)
+    const delayMs = (failed: number): number => {
+      asked.push(failed)
+      return 0
+    }
+    await expect(publisher({ to, client: 'test', retry: { attempts: 3, delayMs } }).publish({})).rejects.toThrow('busy')
+    expect(asked).toEqual([1, 2])
+    for (const wrong of [-1, Number.NaN, Number.NEGATIVE_INFINITY])
+      await expect(
+        publisher({ to, client: 'test', retry: { attempts: 3, delayMs: () => wrong } }).publish({}),
+      ).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    const ending = new AbortController()
+    const publishing = publisher({ to, client: 'test', retry: { attempts: 3, delayMs: 3_600_000 } }).publish(
+      {},
+      { signal: ending.signal },
+    )
+    setImmediate(() => ending.abort(new Error('over')))
+    await expect(publishing).rejects.toThrow('over')
+  })
+
+  it.each([0, 1, 101, 1.5])('refuses to try %d times', (attempts) => {
+    expect(() => publisher({ to: memoryAppender(memoryLog()), client: 'test', retry: { attempts } })).toThrow(
+      /attempts must be/,
+    )
+  })
+})
