@@ -1,6 +1,7 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { bridgeCases } from './cases/bridge.ts'
+import { grpcCases } from './cases/grpc.ts'
 import { jetstreamCases } from './cases/jetstream.ts'
 import { kafkaCases } from './cases/kafka.ts'
 import { lifetimeCases } from './cases/lifetimes.ts'
@@ -21,6 +22,7 @@ const cases: Readonly<Record<string, (options: { readonly full: boolean }) => Pr
   redis: redisCases,
   kafka: kafkaCases,
   jetstream: jetstreamCases,
+  grpc: grpcCases,
   bridge: bridgeCases,
   lifetimes: lifetimeCases,
   many: manyCases,

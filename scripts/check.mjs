@@ -6,6 +6,7 @@ const checks = [
   ['format and lint', 'biome', ['check', '--error-on-warnings', '.']],
   ['floating and misused promises', 'oxlint', ['--type-aware', '--deny-warnings', '-c', '.oxlintrc.json']],
   ['dead code and dependencies', 'knip', []],
+  ['protobuf: lint, breaking changes, generated code', 'node', ['scripts/proto.mjs', '--check']],
   ['build', 'node', ['scripts/build.mjs']],
   ['package shape', 'publint', ['--strict']],
   ['types as users resolve them', 'attw', ['--pack', '.', '--profile', 'esm-only', '--no-emoji', '--format', 'ascii']],

@@ -20,6 +20,7 @@ const documents = [
   'docs/patterns.md',
   'docs/observability.md',
   'docs/pubsub.md',
+  'docs/grpc.md',
 ]
 const snippets = documents.flatMap((document) => {
   let title = ''

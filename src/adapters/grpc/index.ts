@@ -1,1 +1,5 @@
-export {}
+export { type GrpcClient, grpcFailFast, grpcServerKeepalive } from './grpc-client.ts'
+export { type GrpcCursorsOptions, grpcCursors } from './grpc-cursors.ts'
+export { type GrpcSourceOptions, grpcSource } from './grpc-source.ts'
+export { type ServedCursors, serveCursors } from './serve-cursors.ts'
+export { type ServedStream, type ServeStreamOptions, serveStream } from './serve-stream.ts'

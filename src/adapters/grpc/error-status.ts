@@ -1,0 +1,77 @@
+import { create, toBinary } from '@bufbuild/protobuf'
+import { anyPack } from '@bufbuild/protobuf/wkt'
+import { Metadata, status } from '@grpc/grpc-js'
+import { codeOf, errorKind, eventIdOf, isRetriable, messageOf } from '../../core/errors.ts'
+import { StatusSchema } from './generated/google/rpc/status_pb.ts'
+import { WrappedErrorSchema } from './generated/jettison_pb.ts'
+import { ErrorDetailSchema } from './generated/reflexbridge/v1/error_pb.ts'
+
+/** How a call ends, as grpc-js is told of it. */
+export interface ErrorStatus {
+  readonly code: status
+  readonly details: string
+  readonly metadata: Metadata
+}
+
+/** The trailer that holds a `google.rpc.Status`. */
+export const DETAILS_KEY = 'grpc-status-details-bin'
+
+/** By the code of ours, that of luno/reflex, by which its Go clients tell errors apart. */
+export const goCodes: Readonly<Record<string, string>> = {
+  HEAD_REACHED: 'ERR_b4b155d2a91cfcd0',
+  STREAM_STOPPED: 'ERR_09290f5944cb8671',
+  CURSOR_INVALID: 'ERR_82d0368b5478d378',
+}
+
+/** What is not here is UNKNOWN, as with luno/reflex everything is. */
+const statusCodes: Readonly<Record<string, status>> = {
+  CURSOR_TRIMMED: status.OUT_OF_RANGE,
+  CURSOR_AHEAD: status.OUT_OF_RANGE,
+  CURSOR_INVALID: status.INVALID_ARGUMENT,
+  OPTION_INVALID: status.INVALID_ARGUMENT,
+  CURSOR_CONFLICT: status.ABORTED,
+  FENCED: status.ABORTED,
+}
+
+/** Members of errors that travel. */
+export const errorMembers: readonly string[] = [
+  'cursor',
+  'earliest',
+  'reason',
+  'consumer',
+  'expected',
+  'actual',
+  'reset',
+  'position',
+]
+
+/** Trailers have no room for more. */
+const LONGEST_MESSAGE = 1000
+
+/**
+ * The status of an error: with details of this package's, and with those of luno/jettison, so that clients of both know it again. What
+ * is no error of this package is told by its message.
+ */
+export function errorStatus(error: unknown): ErrorStatus {
+  const code = codeOf(error)
+  const statusCode = code === undefined ? status.UNKNOWN : (statusCodes[code] ?? status.UNKNOWN)
+  const details = messageOf(error).slice(0, LONGEST_MESSAGE).toWellFormed()
+  const go = create(WrappedErrorSchema, { message: details, code: code === undefined ? '' : (goCodes[code] ?? code) })
+  const packed = [anyPack(WrappedErrorSchema, go)]
+  if (code !== undefined) packed.push(anyPack(ErrorDetailSchema, detailOf(error, code)))
+  const metadata = new Metadata()
+  const bytes = toBinary(StatusSchema, create(StatusSchema, { code: statusCode, message: details, details: packed }))
+  metadata.set(DETAILS_KEY, Buffer.from(bytes))
+  return { code: statusCode, details, metadata }
+}
+
+function detailOf(error: unknown, code: string): ReturnType<typeof create<typeof ErrorDetailSchema>> {
+  const detail = create(ErrorDetailSchema, { code, retriable: isRetriable(error), kind: errorKind(error) })
+  const eventId = eventIdOf(error)
+  if (eventId !== undefined) detail.eventId = eventId
+  for (const member of errorMembers) {
+    const value = (error as Readonly<Record<string, unknown>>)[member]
+    if (typeof value === 'string' || typeof value === 'boolean') detail.members[member] = String(value)
+  }
+  return detail
+}

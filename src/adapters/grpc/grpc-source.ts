@@ -1,0 +1,183 @@
+import { create, toBinary } from '@bufbuild/protobuf'
+import { type CallCredentials, Metadata, status } from '@grpc/grpc-js'
+import { untilAborted } from '../../core/abort.ts'
+import { systemClock } from '../../core/clock.ts'
+import { CursorInvalidError, DecodeError, OptionError, ReflexError } from '../../core/errors.ts'
+import type { Batch, Cursor, Event } from '../../core/event.ts'
+import {
+  checkStreamOptions,
+  type EventStream,
+  eventStream,
+  type Source,
+  type StreamOptions,
+} from '../../core/stream.ts'
+import { decodeMessage, type StreamMessage } from './decode-message.ts'
+import { StreamRequestSchema } from './generated/reflex_pb.ts'
+import { beginCall, callOptions, checkGrpcClient, type GrpcClient } from './grpc-client.ts'
+import { type MessageInbox, messageInbox } from './message-inbox.ts'
+import { statusError } from './status-error.ts'
+import { BATCHES_KEY, REFLEX_PATH, streamMethod } from './stream-method.ts'
+
+/** Options of `grpcSource`. */
+export interface GrpcSourceOptions {
+  /** Made with `grpcFailFast`. Streams of one client share its connection; each is a call. */
+  readonly client: GrpcClient
+  /** The path of the method, as `/shop.Orders/StreamOrders`. Default: `/reflexpb.Reflex/Stream`. */
+  readonly path?: string | undefined
+  /** Names the log, in dedupe keys too: let it stay the same. Default: `grpc:<path>`. */
+  readonly name?: string | undefined
+  /**
+   * What serves it. A server of `luno/reflex` says nothing before its first event: a cursor that it cannot honour is an error of the
+   * first read, `fromHead` is refused, headers and null payloads do not travel, and `types` are sorted out here. Default: `reflex-bridge`.
+   */
+  readonly server?: 'reflex-bridge' | 'luno/reflex' | undefined
+  /** What each call proves who it is with, beside what the client's channel does. */
+  readonly credentials?: CallCredentials | undefined
+  /** Each stream ends so many ms after it was asked for, with `GRPC_DEADLINE_EXCEEDED`, which is worth another try. Default: never. */
+  readonly deadlineMs?: number | undefined
+}
+
+/** So long a server may take to say that it is one; a deadline of the opening itself it has not. */
+const ANSWER_WITHIN_MS = 4000
+
+/**
+ * A stream of another process as a source: of `serveStream`, or of a Go service with luno/reflex. It ends with the first error, and the
+ * connection's loss is one; nothing is tried again. Throws an `OptionError` on a client that would, and on a path that is none.
+ *
+ * @example
+ * const client = new Client('orders:8080', credentials.createInsecure(), { ...grpcFailFast })
+ * await run({ stream: grpcSource({ client }).stream, cursors, consumer })
+ */
+export function grpcSource(options: GrpcSourceOptions): Source {
+  const {
+    client,
+    path = REFLEX_PATH,
+    name = `grpc:${path}`,
+    server = 'reflex-bridge',
+    credentials,
+    deadlineMs,
+  } = options
+  checkGrpcClient(client)
+  const method = streamMethod(path)
+  if (server !== 'reflex-bridge' && server !== 'luno/reflex')
+    throw new OptionError(`${name}: server must be reflex-bridge or luno/reflex, but is ${JSON.stringify(server)}`)
+  if (deadlineMs !== undefined && !(deadlineMs > 0))
+    throw new OptionError(`${name}: deadlineMs must be more than 0, but is ${deadlineMs}`)
+  const isGo = server === 'luno/reflex'
+
+  async function stream(after: Cursor, { signal, toHead, fromHead, types }: StreamOptions): Promise<EventStream> {
+    checkStreamOptions(name, after, { fromHead, types })
+    if (isGo && fromHead)
+      throw new OptionError(
+        `${name}: a server of luno/reflex does not tell where its head is, so fromHead cannot be honoured: start from a cursor`,
+      )
+    if (!after.isWellFormed()) throw new CursorInvalidError(name, { cursor: after, expected: 'well-formed Unicode' })
+    signal?.throwIfAborted()
+    const metadata = new Metadata()
+    if (!isGo) metadata.set(BATCHES_KEY, '1')
+    const request = encodeRequest(after, { toHead, fromHead, types })
+    const { requestSerialize, responseDeserialize } = method
+    const call = beginCall(name, () =>
+      client.makeServerStreamRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        metadata,
+        callOptions(systemClock.now(), deadlineMs, credentials),
+      ),
+    )
+    const inbox = messageInbox(call)
+    let incarnation: string | undefined
+    let isAtHead = false
+    try {
+      const first = isGo ? undefined : await untilAborted(opened(name, inbox), signal)
+      if (first !== undefined) incarnation = decode(name, first, after).opened || undefined
+      else if (!isGo) isAtHead = endsAtHead()
+    } catch (error) {
+      inbox.cancel()
+      throw error
+    }
+
+    async function* batches(): AsyncGenerator<Batch> {
+      if (isAtHead) return
+      let position = after
+      // The pinned head is a batch of its own, whatever has come after it by now.
+      const pinned = fromHead ? await inbox.takeOne() : undefined
+      for (
+        let taken: readonly Buffer[] | undefined = pinned ? [pinned] : await inbox.take();
+        taken !== undefined;
+        taken = await inbox.take()
+      ) {
+        const events: Event[] = []
+        let cursor: Cursor | undefined
+        let broken: unknown
+        for (const bytes of taken) {
+          try {
+            const message = decode(name, bytes, cursor ?? position)
+            for (const event of message.events) if (!isGo || types?.includes(event.type) !== false) events.push(event)
+            cursor = message.cursor ?? cursor
+          } catch (error) {
+            broken = error // what came before it is given all the same
+            break
+          }
+        }
+        if (cursor !== undefined) {
+          position = cursor
+          yield { events, cursor }
+        }
+        if (broken !== undefined) throw broken
+      }
+      endsAtHead()
+    }
+    return eventStream(batches(), () => inbox.cancel(), { signal, incarnation })
+
+    /** Throws what the call has ended with, unless it is that it has reached the head as it was asked to. */
+    function endsAtHead(): boolean {
+      const { ended } = inbox
+      if (ended === undefined || ended.code === status.OK) return false
+      const error = statusError(name, ended, after)
+      if (error.code !== 'HEAD_REACHED' || !toHead) throw error
+      return true
+    }
+  }
+
+  return { name, stream }
+}
+
+/** The message in which the server says that the stream is open; undefined if the call has ended. */
+async function opened(name: string, inbox: MessageInbox): Promise<Buffer | undefined> {
+  const answer = await inTime(name, inbox.metadata())
+  if (answer !== undefined && !answer.get(BATCHES_KEY).includes('1'))
+    throw new OptionError(`${name}: the server does not know batches: ${HINT}`)
+  return inbox.takeOne()
+}
+
+/** A Go server says nothing before its first event. */
+const HINT = "if it is a Go service with luno/reflex, give server: 'luno/reflex'"
+
+async function inTime<T>(name: string, answer: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    const message = `${name}: the server has not answered within ${ANSWER_WITHIN_MS} ms; ${HINT}`
+    late.reject(new ReflexError('GRPC_NO_ANSWER', message))
+  }, ANSWER_WITHIN_MS)
+  try {
+    return await Promise.race([answer, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function decode(name: string, bytes: Buffer, position: Cursor): StreamMessage {
+  try {
+    return decodeMessage(bytes)
+  } catch (cause) {
+    throw new DecodeError(name, { position, cause })
+  }
+}
+
+function encodeRequest(after: Cursor, { toHead = false, fromHead = false, types }: StreamOptions): Buffer {
+  const options = { toHead, fromHead, ...(types !== undefined && { types: { types: [...types] } }) }
+  return Buffer.from(toBinary(StreamRequestSchema, create(StreamRequestSchema, { after, options })))
+}
