@@ -20,6 +20,7 @@ import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import { openLetters } from './open-letters.ts'
 import { readAhead } from './read-ahead.ts'
+import { readLog } from './route-log.ts'
 import { type Aside, sortOut } from './sort-out.ts'
 import type { Transform } from './transform.ts'
 
@@ -93,9 +94,11 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     signal?.throwIfAborted()
     stage = 'cursor'
     let stored = await untilAborted(checkpoints.get(name, { signal }), signal)
-    const { skips: given = [], ...found } = parseCheckpoint(name, stored) ?? { cursor: '', mark: '', start: '' }
+    const found = parseCheckpoint(name, stored) ?? { cursor: '', mark: '', start: '' }
+    const { skips: given = [], log } = found
     const saved = found.mark === '' ? undefined : found // before the first append there is nothing but skips
-    const skips = new Map(given.map((skip) => [skip.eventId, skip]))
+    const logged = await untilAborted(readLog({ name, checkpoints, checkpoint: found }, { signal }), signal)
+    const skips = new Map([...logged.flatMap(({ skip }) => skip ?? []), ...given].map((skip) => [skip.eventId, skip]))
     cursor = found.cursor
     stage = 'open'
     const writer = opened.use(await openWriter(saved))
@@ -146,7 +149,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       stage = 'commit'
       eventId = undefined
       if (atHead && start === '') start = next
-      const checkpoint = formatCheckpoint({ cursor: next, mark, start, skips: given })
+      const checkpoint = formatCheckpoint({ cursor: next, mark, start, skips: given, log })
       await checkpoints.set(name, checkpoint, stored)
       stored = checkpoint
       cursor = next

@@ -6,8 +6,10 @@ import type { Checkpoint } from '../core/sink.ts'
 export interface RouteCheckpoint extends Checkpoint {
   /** Where the route started if it started at the head: what is before that is never forwarded. Else `""`. */
   readonly start: Cursor
-  /** The events that the route goes past without sending them, since an operator said so; the newest last. */
+  /** The events that the route goes past without sending them, since an operator said so: those that are not in its log yet. */
   readonly skips?: readonly Skip[] | undefined
+  /** How many pages there are of its log, which has the others. Default: 0. */
+  readonly log?: number | undefined
 }
 
 /** An operator's word that an event is not to be sent. */
@@ -21,15 +23,16 @@ export interface Skip {
 }
 
 /**
- * A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, `start` where it is not `""`, and `skips` where
- * there are some.
+ * A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, `start` where it is not `""`, `skips` where
+ * there are some, and `log` where it is not 0.
  */
-export function formatCheckpoint({ cursor, mark, start, skips = [] }: RouteCheckpoint): string {
+export function formatCheckpoint({ cursor, mark, start, skips = [], log = 0 }: RouteCheckpoint): string {
   return JSON.stringify({
     cursor,
     mark,
     ...(start === '' ? {} : { start }),
     ...(skips.length === 0 ? {} : { skips }),
+    ...(log === 0 ? {} : { log }),
   })
 }
 
@@ -37,9 +40,16 @@ export function formatCheckpoint({ cursor, mark, start, skips = [] }: RouteCheck
 export function parseCheckpoint(route: string, stored: string): RouteCheckpoint | undefined {
   if (stored === '') return undefined
   try {
-    const { cursor, mark, start = '', skips = [] } = JSON.parse(stored) as Record<string, unknown>
-    if (typeof cursor === 'string' && typeof mark === 'string' && typeof start === 'string' && areSkips(skips))
-      return { cursor, mark, start, ...(skips.length === 0 ? {} : { skips }) }
+    const { cursor, mark, start = '', skips = [], log = 0 } = JSON.parse(stored) as Record<string, unknown>
+    const isOne = typeof cursor === 'string' && typeof mark === 'string' && typeof start === 'string'
+    if (isOne && areSkips(skips) && Number.isSafeInteger(log))
+      return {
+        cursor,
+        mark,
+        start,
+        ...(skips.length === 0 ? {} : { skips }),
+        ...(log === 0 ? {} : { log: Number(log) }),
+      }
   } catch {
     // falls through to the one error that says what was expected
   }

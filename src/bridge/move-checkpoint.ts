@@ -4,9 +4,12 @@ import type { Cursor } from '../core/event.ts'
 import { openStream } from '../core/stream.ts'
 import type { BridgeSpec } from './bridge.ts'
 import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
+import { addToLog, type Move } from './route-log.ts'
 
 /** Options of `moveCheckpoint`. */
 export interface MoveCheckpointOptions {
+  /** Who moves it, and when, for the route's log. Default: it is not noted there. */
+  readonly said?: Pick<Move, 'by' | 'at'> | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -20,13 +23,14 @@ export interface MovedCheckpoint {
 /**
  * Moves a route forward to a position of its source, which it then goes on after: the events in between are never forwarded, and
  * the route counts as begun there. Takes the destination over, which fences a writer that is at work, and tells it the position as an
- * append of no events does. Changes nothing, and throws, if the route stands further on (`REWIND_REFUSED`), if the destination has lost
- * its tail (`TAIL_LOST`), if the source cannot be read from there, and if another process saves a checkpoint meanwhile.
+ * append of no events does. Where the route stands there already, nothing is done. Changes nothing, and throws, if the route stands
+ * further on (`REWIND_REFUSED`), if the destination has lost its tail (`TAIL_LOST`), if the source cannot be read from there, and if
+ * another process saves a checkpoint meanwhile.
  */
 export async function moveCheckpoint(
   { name, source, sink, checkpoints }: Pick<BridgeSpec, 'name' | 'source' | 'sink' | 'checkpoints'>,
   to: Cursor,
-  { signal }: MoveCheckpointOptions = {},
+  { said, signal }: MoveCheckpointOptions = {},
 ): Promise<MovedCheckpoint> {
   const { compare } = source
   if (compare === undefined)
@@ -47,6 +51,7 @@ export async function moveCheckpoint(
     )
   }
   const saved = found === undefined || found.mark === '' ? undefined : found
+  if (saved !== undefined && compare(position, from) === 0) return { from, to: from } // what lies before it was forwarded
   await using writer = await sink.open({ route: name, source: source.name, saved, signal })
   if (saved !== undefined && writer.resumeFrom !== saved.cursor) {
     throw new ReflexError(
@@ -57,7 +62,12 @@ export async function moveCheckpoint(
   }
   signal?.throwIfAborted()
   const mark = await writer.append([], position)
-  const next = formatCheckpoint({ cursor: position, mark, start: position, skips: found?.skips })
-  await checkpoints.set(name, next, stored)
+  const entries = said === undefined ? [] : [{ move: { from, to: position, ...said } }]
+  const log = await addToLog({ name, checkpoints, checkpoint: found ?? {} }, entries, { signal })
+  await checkpoints.set(
+    name,
+    formatCheckpoint({ cursor: position, mark, start: position, skips: found?.skips, log }),
+    stored,
+  )
   return { from, to: position }
 }

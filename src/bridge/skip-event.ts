@@ -2,6 +2,7 @@ import { codeOf, ReflexError } from '../core/errors.ts'
 import { openStream } from '../core/stream.ts'
 import type { BridgeSpec } from './bridge.ts'
 import { formatCheckpoint, parseCheckpoint, type Skip } from './checkpoint.ts'
+import { addToLog, readLog } from './route-log.ts'
 
 /** What `skipEvent` did. */
 export interface Skipped {
@@ -19,12 +20,11 @@ export interface SkipEventOptions {
 
 /** Of who and why, in characters. */
 const LONGEST = 200
-/** What a checkpoint keeps of skips, in characters: a cursor store need not hold more than 4,096 in all. */
-const MOST_CHARACTERS = 2000
 
 /**
- * Says of the very event that a route stands at that it is not to be sent. That is recorded in the route's checkpoint, which keeps the
- * newest of such records: a bridge at work takes it up with its next attempt, and goes past the event. Safe to repeat.
+ * Says of the very event that a route stands at that it is not to be sent. That is recorded in the route's checkpoint: a bridge at work
+ * takes it up with its next attempt, and goes past the event. The record stays for good: the next one moves it into the route's log,
+ * pages under `<route>:log:<n>` in the same store. Safe to repeat.
  *
  * Throws `SKIP_REFUSED` if the route stands at another event, or at its head; `ROUTE_MOVED` if it went on meanwhile.
  */
@@ -37,7 +37,9 @@ export async function skipEvent(
   const stored = await checkpoints.get(name, { signal })
   const checkpoint = parseCheckpoint(name, stored) ?? { cursor: '', mark: '', start: '' }
   const { cursor, start, skips = [] } = checkpoint
-  const known = skips.find((each) => each.eventId === eventId)
+  const place = { name, checkpoints, checkpoint }
+  const logged = (await readLog(place, { signal })).flatMap(({ skip }) => skip ?? [])
+  const known = [...skips, ...logged].find((each) => each.eventId === eventId)
   if (known !== undefined) return { skip: known, repeated: true }
 
   const refuse = (why: string): never => {
@@ -57,7 +59,9 @@ export async function skipEvent(
   }
   const said: Skip = { ...skip, by: shortened(skip.by), why: shortened(skip.why) }
   try {
-    await checkpoints.set(name, formatCheckpoint({ ...checkpoint, skips: fitting([...skips, said]) }), stored)
+    const older = skips.map((skip) => ({ skip }))
+    const log = older.length === 0 ? checkpoint.log : await addToLog(place, older, { signal })
+    await checkpoints.set(name, formatCheckpoint({ ...checkpoint, skips: [said], log }), stored)
   } catch (error) {
     if (codeOf(error) !== 'CURSOR_CONFLICT') throw error
     throw new ReflexError(
@@ -78,13 +82,6 @@ async function firstAfter(
   await using stream = await openStream(source.stream, cursor, { signal, toHead: true })
   for await (const { events } of stream) if (events[0] !== undefined) return events[0].id
   return undefined
-}
-
-/** The newest, as many as fit. */
-function fitting(skips: readonly Skip[]): readonly Skip[] {
-  let first = 0
-  while (first < skips.length - 1 && JSON.stringify(skips.slice(first)).length > MOST_CHARACTERS) first++
-  return skips.slice(first)
 }
 
 function shortened(text: string): string {

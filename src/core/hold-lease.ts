@@ -45,6 +45,8 @@ export interface HoldLeaseOptions {
 const RESERVE = 0.2
 /** A lease that another one has is looked at this often. */
 const POLL_MS = 1000
+/** Rule 6 leaves a second. */
+const RELEASE_WITHIN_MS = 800
 
 /**
  * Waits for a lease, does `work` while it is held, and frees it when the work has settled. It is renewed after each third of its
@@ -111,6 +113,17 @@ export async function holdLease<T>(
     await clock.sleep(Math.min(pollMs, Math.max(10, waitMs)), signal)
   }
 
+  /** A store that does not answer does not hold up the end: the lease expires then. */
+  async function release(token: bigint): Promise<void> {
+    const [late, done] = [new AbortController(), new AbortController()]
+    clock.sleep(RELEASE_WITHIN_MS, done.signal).then(
+      () => late.abort('late'),
+      () => {},
+    )
+    await untilAborted(leases.release(name, { token, signal: late.signal }), late.signal).catch(() => {})
+    done.abort('done')
+  }
+
   async function whileHeld({ token }: Grant): Promise<T> {
     const ended = new AbortController()
     const lost = new AbortController()
@@ -155,7 +168,7 @@ export async function holdLease<T>(
     } finally {
       ended.abort('ended') // a reason without a stack: nobody sees it
       // One that is lost expires, or is this holder's to take again; its store may be out of reach.
-      if (!lost.signal.aborted) await leases.release(name, { token }).catch(() => {})
+      if (!lost.signal.aborted) await release(token)
     }
   }
 }

@@ -43,5 +43,5 @@ export interface Leases {
     options: { readonly token: bigint; readonly ttlMs: number; readonly signal?: AbortSignal | undefined },
   ): Promise<boolean>
   /** Frees it at once if nobody has taken it since `token` was granted; else does nothing. */
-  release(lease: string, options: { readonly token: bigint }): Promise<void>
+  release(lease: string, options: { readonly token: bigint; readonly signal?: AbortSignal | undefined }): Promise<void>
 }

@@ -65,7 +65,7 @@ export async function auditRoute(route: RouteConfig, options: AuditRouteOptions)
     {
       ...{ source, destinations: await destination.readBack({ signal }), transform: route.transform },
       ...{ from, to: to === 'head' ? undefined : to },
-      setAside: await setAside(route, saved, signal),
+      setAside: await setAside(route, { checkpoint: saved, checkpoints, signal }),
     },
     run,
   )

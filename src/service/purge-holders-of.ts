@@ -1,9 +1,15 @@
+import type { CursorStore } from '../core/cursor.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
+import { ReflexError } from '../core/errors.ts'
 import type { PurgeHolders } from '../sql/purge-holders.ts'
+import { isMissing } from './check-route.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 
 /** Who holds rows of a route's source back. Disposing it ends the connections. */
-export interface OpenHolders extends PurgeHolders, AsyncDisposable {}
+export interface OpenHolders extends PurgeHolders, AsyncDisposable {
+  /** Throws `PURGE_REFUSED` if a route of the configuration that reads the source has no checkpoint. */
+  refuseUnread(): Promise<void>
+}
 
 /**
  * Who holds rows of the source of `route` back: all of `routes` that read it, and every other consumer in the stores where their
@@ -23,11 +29,24 @@ export async function purgeHoldersOf(
   )
   const opened = disposeStack()
   try {
-    const cursors: Awaited<ReturnType<RouteConfig['checkpoints']['open']>>['part'][] = []
-    for (const store of stores.values())
-      cursors.push(opened.use(await store.open({ createTables: false, readOnly: true })).part)
+    const parts = new Map<string, CursorStore>()
+    for (const [place, store] of stores) {
+      const opening = store.open({ createTables: false, readOnly: true })
+      const { part } = opened.use(await opening.catch((error) => unlessMissing(error, route.name, place)))
+      parts.set(place, part)
+    }
     return {
-      cursors,
+      cursors: [...parts.values()],
+      refuseUnread: async () => {
+        for (const { name, checkpoints } of readers) {
+          const place = checkpoints.name
+          const stored = await parts
+            .get(place)
+            ?.get(name)
+            .catch((error: unknown) => unlessMissing(error, name, place))
+          if (stored === '') throw notRunYet(name, place)
+        }
+      },
       consumers: [...readers, ...likely.filter(({ name }) => !except.includes(name))].map(({ name }) => name),
       except: [...unlike.map(({ name }) => name), ...except],
       [Symbol.asyncDispose]: opened[Symbol.asyncDispose],
@@ -36,6 +55,18 @@ export async function purgeHoldersOf(
     await opened[Symbol.asyncDispose]()
     throw error
   }
+}
+
+function unlessMissing(error: unknown, route: string, place: string): never {
+  throw isMissing(error) ? notRunYet(route, place) : error
+}
+
+function notRunYet(route: string, place: string): ReflexError {
+  return new ReflexError(
+    'PURGE_REFUSED',
+    `nothing is deleted: the route ${route} has no checkpoint yet in ${place}, so it has read nothing. Run it first (reflex-bridge run CONFIG), or take it out of the configuration if it is not to run.`,
+    { retriable: false },
+  )
 }
 
 /** What follows the server, and who logs in there: `shop?table=events`. */

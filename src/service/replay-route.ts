@@ -1,6 +1,5 @@
-import { routeSubject } from '../adapters/jetstream/route-subject.ts'
 import { bridge } from '../bridge/bridge.ts'
-import { parseCheckpoint } from '../bridge/checkpoint.ts'
+import { formatCheckpoint, parseCheckpoint } from '../bridge/checkpoint.ts'
 import { moveCheckpoint } from '../bridge/move-checkpoint.ts'
 import { sourceUntil } from '../bridge/source-until.ts'
 import type { Transform } from '../bridge/transform.ts'
@@ -11,6 +10,7 @@ import type { Observer } from '../core/observer.ts'
 import { oldestUnread } from '../core/oldest-unread.ts'
 import type { Sink } from '../core/sink.ts'
 import { isMissing } from './check-route.ts'
+import { subjectsOverlap } from './config/clashes.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import type { Endpoint } from './config/parse-endpoint.ts'
 import type { Opened } from './config/scheme.ts'
@@ -70,17 +70,16 @@ export async function replayRoute(route: RouteConfig, options: ReplayRouteOption
     await refuseOthers(target, sink, signal)
     await sink.createTables?.()
     if (start !== '') await moveCheckpoint(spec, start, { signal })
+    // What is found there from now on is of this replay, also if it is killed before its first checkpoint.
+    else await checkpoints.set(name, formatCheckpoint({ cursor: '', mark: '', start: '' }), '')
   } else if (options.from !== undefined && position(begun.start) !== position(start)) {
     throw new OptionError(
-      `the replay into ${target.name} has begun after ${begun.start || 'the start'} and is at ${begun.cursor}: leave --from out to go on, or give another destination`,
+      `the replay into ${target.name} has begun after ${begun.start || 'the start'} and is at ${begun.cursor || 'the start'}: leave --from out to go on, or give another destination`,
     )
   }
   const upTo = end === undefined ? source : sourceUntil(source, end)
-  const aside = await setAside(
-    route,
-    parseCheckpoint(route.name, await checkpoints.get(route.name, { signal })),
-    signal,
-  )
+  const checkpoint = parseCheckpoint(route.name, await checkpoints.get(route.name, { signal }))
+  const aside = await setAside(route, { checkpoint, checkpoints, signal })
   const transform: Transform = (event) => {
     if (aside.has(event.id)) return undefined // it would stop the replay as it has stopped the route
     return route.transform === undefined ? event : route.transform(event)
@@ -105,19 +104,14 @@ function newDestination({ name, sink }: RouteConfig, into: string, routes: reado
     throw new OptionError(
       `--into ${into}: expected a destination that no route has, found ${value.name}: a replay of ${name} into it would put everything there twice`,
     )
-  const other = routes.find((each) => isUnderOnePrefix(each.sink, value))
-  if (other === undefined) return value
-  throw new OptionError(
-    `--into ${into}: expected a subject that shares no prefix with ${other.sink.name}: the route ${other.name} goes by the newest message under its prefix, and would stop`,
-  )
-}
-
-/** Whether two destinations are subjects of one stream, one of them below the other. */
-function isUnderOnePrefix({ options: a }: Endpoint<Sink>, { options: b }: Endpoint<Sink>): boolean {
-  const [one, other] = [a['subject'], b['subject']]
-  if (typeof one !== 'string' || typeof other !== 'string' || a['stream'] !== b['stream']) return false
-  const [x, y] = [one, other].map((subject) => `${routeSubject('', subject).prefix}.`) as [string, string]
-  return x.startsWith(y) || y.startsWith(x)
+  for (const other of routes) {
+    const why = subjectsOverlap(other.sink, value)
+    if (why === undefined) continue
+    throw new OptionError(
+      `--into ${into}: expected a subject that shares no prefix with ${other.sink.name}, that of the route ${other.name}: ${why}`,
+    )
+  }
+  return value
 }
 
 /** Throws if there are entries already. */

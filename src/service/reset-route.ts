@@ -8,15 +8,27 @@ import { positionOf } from './position-of.ts'
 
 /** What a reset has done. */
 export interface ResetRoute extends MovedCheckpoint {
+  /** When, epoch in ms. */
+  readonly at: number
   /** How much lies in between, and is never forwarded; undefined where the source cannot tell. */
   readonly passed: Backlog | undefined
 }
 
+/** Options of `resetRoute`. */
+export interface ResetRouteOptions extends WhileStoppedOptions {
+  /** Who moves it, for the log of the route. */
+  readonly by: string
+}
+
 /**
- * Moves a route forward to `to`: a cursor, `head` or a time. Throws `ROUTE_AT_WORK` if a process may run the route, and as
+ * Moves a route forward to `to`: a cursor, `head` or a time, and notes that in its log. Throws `ROUTE_AT_WORK` if a process may run the route, and as
  * `moveCheckpoint` does.
  */
-export async function resetRoute(route: RouteConfig, to: string, options: WhileStoppedOptions): Promise<ResetRoute> {
+export async function resetRoute(
+  route: RouteConfig,
+  to: string,
+  { by, ...options }: ResetRouteOptions,
+): Promise<ResetRoute> {
   const { name } = route
   const { createTables } = options
   return await whileStopped(route, options, async ({ signal, check }) => {
@@ -24,8 +36,9 @@ export async function resetRoute(route: RouteConfig, to: string, options: WhileS
     if (createTables) await open.createTables()
     const spec = { ...open, name, sink: leasedSink(open.sink, { check }) }
     const position = await positionOf(open.source, to, signal)
-    const moved = await moveCheckpoint(spec, position, { signal })
-    return { ...moved, passed: await between(open.source, moved, signal) }
+    const at = Date.now()
+    const moved = await moveCheckpoint(spec, position, { said: { by, at }, signal })
+    return { ...moved, at, passed: await between(open.source, moved, signal) }
   })
 }
 

@@ -15,14 +15,17 @@ export interface RouteLetters extends AsyncDisposable {
 
 const PAGE = 100
 
-/** Opens the dead letters of a route. Throws `OPTION_INVALID` if it has none. */
-export async function routeLetters({ name, source, checkpoints, deadLetters }: RouteConfig): Promise<RouteLetters> {
+/** Opens the dead letters of a route, `readOnly` if none of them will be closed. Throws `OPTION_INVALID` if it has none. */
+export async function routeLetters(
+  { name, source, checkpoints, deadLetters }: RouteConfig,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<RouteLetters> {
   if (deadLetters === undefined)
     throw new OptionError(`the route ${name} has no dead letters: it stops at an event that cannot be sent`)
   const opened = disposeStack()
   const use = async <T>(opening: Promise<Opened<T>>): Promise<T> => opened.use(await opening).part
   try {
-    const letters = await use(deadLetters.open({ createTables: false, readOnly: false }))
+    const letters = await use(deadLetters.open({ createTables: false, readOnly }))
     const { compare } = await use(source.open({ createTables: false, readOnly: true }))
     const store = await use(checkpoints.open({ createTables: false, readOnly: true }))
     return {

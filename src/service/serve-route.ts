@@ -6,7 +6,6 @@ import type { Ended } from '../core/run.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import type { OpenContext } from './config/scheme.ts'
 import type { ControlRecord } from './control/control-record.ts'
-import { openControl } from './control/open-control.ts'
 import { processName } from './control/process-name.ts'
 import { type WatchedControl, wantedOf } from './control/watch-control.ts'
 
@@ -90,8 +89,8 @@ export function serveRoute(route: RouteConfig, options: ServeRouteOptions): (pum
     until: AbortSignal,
     { leaseMs, share }: StandbyOptions,
   ): Promise<Ended | undefined> => {
-    await using place = await openControl(route, context)
-    const { leases, leaseName } = place
+    await using place = await control.borrow()
+    const { leases, leaseName } = place.store
     if (leases === undefined) throw new OptionError(`${name}: there are no leases where its checkpoints are kept`)
     if (context.createTables) await untilAborted(Promise.resolve(leases.createTable()), until)
     const work = async (lease: HeldLease): Promise<Ended | undefined> => {

@@ -43,7 +43,10 @@ export async function listHolders(
     )
   }
   const [least, ...others] = [...stored.filter(([each]) => !except.includes(each)), ...Object.entries(positions)]
-    .map(([each, cursor]) => ({ name: each, cursor, id: parseTableCursor(cursorOf(name, each), readUpTo(cursor)) }))
+    .flatMap(([each, cursor]) => {
+      const upTo = readUpTo(cursor)
+      return upTo === undefined ? [] : [{ name: each, cursor, id: parseTableCursor(cursorOf(name, each), upTo) }]
+    })
     .toSorted((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0))
   if (least !== undefined) return [least, ...others]
   throw new OptionError(

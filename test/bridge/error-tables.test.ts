@@ -45,7 +45,7 @@ test.each([
   [10047, 'quota'],
   [10077, 'quota'],
   [10054, 'oversize'],
-  [10059, 'fatal'],
+  [10059, 'retriable'],
   [10039, 'fatal'],
   [10008, 'retriable'],
   [19999, 'retriable'],

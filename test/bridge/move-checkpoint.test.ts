@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { bridge } from '../../src/bridge/bridge.ts'
 import { parseCheckpoint } from '../../src/bridge/checkpoint.ts'
 import { moveCheckpoint } from '../../src/bridge/move-checkpoint.ts'
+import { readLog } from '../../src/bridge/route-log.ts'
 import { sourceUntil } from '../../src/bridge/source-until.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
@@ -42,13 +43,33 @@ describe.each(['position', 'events'] as const)('moveCheckpoint, where the destin
         const to = first + between
         if (to > 0) {
           await moveCheckpoint(spec(), String(to))
-          expect(await saved()).toMatchObject({ cursor: `${to}@1`, start: `${to}@1` })
+          expect(await saved()).toMatchObject({ cursor: `${to}@1`, start: between > 0 ? `${to}@1` : '' })
         }
         await bridge(spec(), { toHead: true })
         expect(ids()).toEqual([...upTo(0, first), ...upTo(to, first + between + after + 1)])
       }),
       { numRuns: 100 },
     )
+  })
+
+  it('leaves a line for good in the log of the route, and does nothing where the route stands already', async () => {
+    const { log, spec, saved, checkpoints, destination } = route(keeps)
+    log.append(...numbered(10))
+    await bridge({ ...spec(), source: sourceUntil(log.source, '4') }, { toHead: true })
+    const said = { by: 'ada', at: 1 }
+    expect(await moveCheckpoint(spec(), '4', { said })).toEqual({ from: '4@1', to: '4@1' })
+    expect(await saved()).toMatchObject({ cursor: '4@1', start: '' })
+    expect(await checkpoints.list?.()).toHaveLength(1)
+    await moveCheckpoint(spec(), '6', { said })
+    await moveCheckpoint(spec(), '8', { said: { by: 'bob', at: 2 } })
+    await bridge(spec(), { toHead: true })
+    const checkpoint = await saved()
+    expect(checkpoint).toMatchObject({ cursor: '10@1', start: '8@1', log: 1 })
+    expect(await readLog({ name: 'orders', checkpoints, checkpoint: checkpoint ?? {} })).toEqual([
+      { move: { from: '4@1', to: '6@1', ...said } },
+      { move: { from: '6@1', to: '8@1', by: 'bob', at: 2 } },
+    ])
+    expect(destination.events).toHaveLength(6)
   })
 
   it('refuses to go back, and to go where the source cannot be read, and changes nothing', async () => {

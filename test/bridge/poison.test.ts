@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { type BridgeSpec, bridge } from '../../src/bridge/bridge.ts'
 import { parseCheckpoint, type Skip } from '../../src/bridge/checkpoint.ts'
+import { readLog } from '../../src/bridge/route-log.ts'
 import { skipEvent } from '../../src/bridge/skip-event.ts'
 import {
+  type CursorStore,
   type Event,
   errorKind,
   type MemoryLog,
@@ -231,15 +233,62 @@ describe('skipping', () => {
     expect(error).toMatchObject({ code: 'ROUTE_MOVED' })
   })
 
-  test('keeps the newest records, as many as a cursor store surely holds', async () => {
-    const { spec, log } = stage('')
-    for (let i = 1; i <= 30; i++) {
-      log.append({ type: 1, foreignId: 'x', headers: { key: 'X' } })
-      await skipEvent(spec, { eventId: `${i}`, by: 'ada', at: i, why: 'y'.repeat(1000) })
-      await bridge(spec, toHead)
+  /** A route that was let past so many events, one after the other. */
+  const manySkipped = async (count: number) => {
+    const route = stage('')
+    for (let i = 1; i <= count; i++) {
+      route.log.append({ type: 1, foreignId: 'x', headers: { key: 'X' } })
+      await skipEvent(route.spec, { eventId: `${i}`, by: 'ada', at: i, why: `${'y'.repeat(1000)}` })
+      await bridge(route.spec, toHead)
     }
-    const stored = await spec.checkpoints.get('r')
-    expect(stored.length).toBeLessThan(4096)
-    expect(parseCheckpoint('r', stored)?.skips?.at(-1)?.eventId).toBe('30')
+    return route
+  }
+
+  test('forgets none of the records, and stores no more in one place than a cursor store surely holds', async () => {
+    const { spec } = await manySkipped(50)
+    const stored = await spec.checkpoints.list?.()
+    expect(Math.max(...[...(stored?.values() ?? [])].map(({ length }) => length))).toBeLessThan(4096)
+    const checkpoint = parseCheckpoint('r', stored?.get('r') ?? '')
+    expect(checkpoint?.skips?.map(({ eventId }) => eventId)).toEqual(['50'])
+    const logged = await readLog({ ...spec, checkpoint: checkpoint ?? {} })
+    expect(logged.map(({ skip }) => skip?.eventId)).toEqual(Array.from({ length: 49 }, (_, i) => `${i + 1}`))
+    expect(logged[0]?.skip).toEqual({ eventId: '1', by: 'ada', at: 1, why: 'y'.repeat(200) })
+    const again = await skipEvent(spec, { ...because, eventId: '1' })
+    expect(again).toMatchObject({ repeated: true, skip: { by: 'ada', at: 1 } })
+  })
+
+  test('is remembered when the destination is refilled, however many have followed', async () => {
+    const { spec, sent, log, destination } = await manySkipped(30)
+    log.append({ type: 1, foreignId: 'x', headers: { key: 'a' } })
+    await bridge(spec, toHead)
+    destination.wipe()
+    await bridge(spec, toHead)
+    expect(sent()).toBe('31')
+  })
+
+  test('whose record moves into the log is never without one, wherever the command ends', async () => {
+    for (let survives = 0; ; survives++) {
+      const { spec, log } = await manySkipped(3)
+      log.append({ type: 1, foreignId: 'x', headers: { key: 'X' } })
+      let writes = 0
+      const killed: CursorStore = {
+        ...spec.checkpoints,
+        set: async (...args) => {
+          if (writes++ === survives) throw new Error('killed')
+          await spec.checkpoints.set(...args)
+        },
+      }
+      const next = { ...because, eventId: '4' }
+      const ended = await skipEvent({ ...spec, checkpoints: killed }, next).catch(() => 'killed')
+      const known = async (): Promise<unknown[]> => {
+        const checkpoint = parseCheckpoint('r', await spec.checkpoints.get('r')) ?? { cursor: '', mark: '', start: '' }
+        const logged = (await readLog({ ...spec, checkpoint })).flatMap(({ skip }) => skip ?? [])
+        return [...logged, ...(checkpoint.skips ?? [])].map(({ eventId }) => eventId)
+      }
+      expect((await known()).slice(0, 3)).toEqual(['1', '2', '3'])
+      await skipEvent(spec, next) // safe to repeat
+      expect(await known()).toEqual(['1', '2', '3', '4'])
+      if (ended !== 'killed') break
+    }
   })
 })

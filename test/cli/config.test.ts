@@ -21,6 +21,16 @@ function problems(text: string, environment: Record<string, string> = {}): strin
   throw new Error('it was accepted')
 }
 
+/** The same; none if it is accepted. */
+function wrong(text: string): string[] {
+  try {
+    parse(text)
+  } catch {
+    return problems(text)
+  }
+  return []
+}
+
 /** A configuration with one route, parts of which are replaced. */
 function route(parts: Partial<Record<'source' | 'sink' | 'rest', string>> = {}): string {
   const { source = '{ url: sqlite:shop.db }', sink = '{ url: "redis://127.0.0.1", key: orders }', rest = '' } = parts
@@ -248,6 +258,27 @@ createTable: true
     expect(found.filter((line) => expected.test(line))).toHaveLength(1)
   })
 
+  it('takes what a source can do with missing ids, and who tells it of new events, and refuses both where it cannot', () => {
+    const notifier = "notifier: { url: 'redis://h', channel: shop }"
+    const mysql = (more: string): string => route({ source: `{ url: mysql://h/d, ${more} }` })
+    expect(wrong(mysql(`gaps: fill, fillAfterMs: 5000, ${notifier}`))).toEqual([])
+    expect(wrong(mysql("notifier: { url: 'nats://h', subject: shop.events }"))).toEqual([])
+    expect(wrong(route({ source: `{ url: sqlite:shop.db, ${notifier} }` }))).toEqual([])
+    expect(wrong(mysql('fillAfterMs: 5'))[0]).toMatch(/source\.fillAfterMs: expected gaps: fill beside it/)
+    expect(wrong(mysql('gaps: leave'))[0]).toMatch(/source\.gaps: expected one of pass, fill/)
+    expect(wrong(mysql("notifier: { url: 'redis://h', chanel: shop }")).join()).toMatch(
+      /source\.notifier.*did you mean channel/,
+    )
+    expect(wrong(mysql("notifier: { url: 'kafka://h', topic: t }"))[0]).toMatch(
+      /source\.notifier\.url: .*since kafka: cannot be used as notifier/,
+    )
+    for (const source of [`{ url: redis://h, key: k, ${notifier} }`, `{ url: nats://h, stream: S, ${notifier} }`])
+      expect(wrong(route({ source, rest: '    checkpoints: { url: sqlite:c.db }' }))[0]).toMatch(
+        /source\.notifier: unknown key/,
+      )
+    expect(wrong(route({ source: '{ url: sqlite:shop.db, gaps: fill }' }))[0]).toMatch(/source\.gaps: unknown key/)
+  })
+
   it('refuses an exclusive key that two routes go to', () => {
     const two = `routes:
   a: { source: { url: sqlite:a.db }, sink: { url: redis://h, key: k, ids: source } }
@@ -264,6 +295,88 @@ createTable: true
     expect(shared("deadLetters: { url: 'sqlite:b.db', table: events }")).toMatch(/a\.deadLetters: .*that of sink/)
     expect(shared("deadLetters: { url: 'sqlite:a.db', table: cursors }")).toMatch(/a\.deadLetters: .*of checkpoints/)
     expect(shared("checkpoints: { url: 'sqlite:a.db', table: events }")).toMatch(/a\.checkpoints: .*that of source/)
+  })
+
+  describe('two routes', () => {
+    const nats = (subject: string, { stream = 'S', host = 'h' } = {}): string =>
+      `{ url: 'nats://${host}', stream: ${stream}, subject: '${subject}' }`
+    const two = (a: string, b: string, { more = '', from = 'sqlite:b.db' } = {}): string[] =>
+      wrong(`routes:
+  a: { source: { url: sqlite:a.db }, sink: ${a} }
+  b: { source: { url: '${from}' }, sink: ${b}${more} }`)
+
+    it.each([
+      [
+        'one subject',
+        nats('x'),
+        nats('x'),
+        /b\.sink: .*no prefix with that of the route a, found "x" beside "x".*give the two prefixes/,
+      ],
+      ['a subject below the other', nats('x.y'), nats('x'), /b\.sink: .*the route a, found "x" beside "x\.y"/],
+      ['a subject above the other', nats('x'), nats('x.y.{typeName}'), /b\.sink: .*the route a/],
+      [
+        'one subject in two streams',
+        nats('x'),
+        nats('x', { stream: 'T' }),
+        /b\.sink: .*a subject belongs to one stream/,
+      ],
+      [
+        'the topic of checkpoints of the other',
+        '{ url: kafka://h, topic: x }',
+        '{ url: kafka://h, topic: reflex-bridge-checkpoints }',
+        /b\.sink: .*holds the checkpoints of the route a: name another topic/,
+      ],
+      [
+        'the table of checkpoints of the other',
+        '{ url: sqlite:l.db }',
+        '{ url: sqlite:a.db, table: cursors }',
+        /b\.sink: .*that of checkpoints of the route a/,
+      ],
+      [
+        'the table of what is wanted of the other',
+        '{ url: sqlite:l.db }',
+        '{ url: sqlite:a.db, table: bridge_controls }',
+        /b\.sink: .*that of checkpoints of the route a/,
+      ],
+    ])('are refused with %s', (_, a, b, expected) => {
+      const found = two(a, b)
+      expect(found).toHaveLength(1)
+      expect(found[0]).toMatch(expected)
+    })
+
+    it('are refused where one has dead letters in the table of the other, or checkpoints in its key', () => {
+      const letters = two('{ url: sqlite:l.db }', '{ url: sqlite:m.db }', {
+        more: ', deadLetters: { url: sqlite:l.db, table: events }',
+      })
+      expect(letters.join()).toMatch(/b\.deadLetters: .*that of sink of the route a/)
+      const key = two("{ url: 'redis://h', key: 'reflex:cursors' }", "{ url: 'redis://h', key: k }", {
+        more: ", checkpoints: { url: 'redis://h' }",
+      })
+      expect(key.join()).toMatch(/b\.checkpoints: .*a key of its own.* that of sink of the route a/)
+    })
+
+    it.each([
+      ['prefixes that only begin alike', nats('orders'), nats('orders2')],
+      ['one subject on two servers', nats('x'), nats('x', { host: 'i' })],
+      ['subjects of two streams that do not meet', nats('x'), nats('x.y', { stream: 'T' })],
+      ['one topic', '{ url: kafka://h, topic: x }', '{ url: kafka://h, topic: x }'],
+      ['one key', '{ url: redis://h, key: x }', '{ url: redis://h, key: x }'],
+      ['one table', '{ url: sqlite:l.db }', '{ url: sqlite:l.db }'],
+    ])('are at home beside each other with %s', (_, a, b) => {
+      expect(two(a, b)).toEqual([])
+    })
+  })
+
+  it('refuses a route from a stream into itself, unless its subjects leave out what it writes', () => {
+    const self = (subjects: string): string =>
+      wrong(`routes:
+  a:
+    source: { url: 'nats://h', stream: S${subjects} }
+    sink: { url: 'nats://h', stream: S, subject: out }
+    checkpoints: { url: sqlite:c.db }`).join('')
+    expect(self('')).toMatch(/a\.sink: .*forwarded without end; name the subjects that are meant at the source/)
+    expect(self(", subjects: ['*.1']")).toMatch(/a\.sink: .*without end/)
+    expect(self(", subjects: ['in.>', 'out']")).toBe('')
   })
 
   it('quotes no password in an error', () => {

@@ -43,7 +43,9 @@ it('deletes what is old and every route has read, the rest stays, and says what 
   const purge = (...args: string[]): ReturnType<typeof run> => run(['purge', 'bridge.yaml', 'orders', ...args], { cwd })
   const early = await purge('--keep', '7d')
   expect(early.code).toBe(1)
-  expect(early.stderr).toMatch(/no such table: cursors/)
+  expect(early.stderr).toMatch(
+    /nothing is deleted: the route orders has no checkpoint yet in sqlite:.*Run it first \(reflex-bridge run CONFIG\)/,
+  )
 
   await run(['run', 'bridge.yaml', '--once'], { cwd })
   const dry = await purge('--keep', '7d', '--dry-run')
@@ -68,8 +70,12 @@ it('is held back by a route that has read less, wherever its checkpoint is, and 
   const purge = (config: string, ...args: string[]): ReturnType<typeof run> =>
     run(['purge', config, 'orders', ...args], { cwd })
   const unsaved = await purge('new.yaml')
-  expect(unsaved.code).toBe(2)
-  expect(unsaved.stderr).toContain('no cursor of the consumer "new" is stored')
+  expect(unsaved.code).toBe(1)
+  expect(unsaved.stderr).toMatch(
+    /nothing is deleted: the route new has no checkpoint yet in .*or take it out of the configuration/,
+  )
+  writeFileSync(join(cwd, 'lost.yaml'), `routes:\n${route('orders', ', checkpoints: { url: sqlite:none.db }')}`)
+  expect(await purge('lost.yaml')).toMatchObject({ code: 1, stderr: expect.stringContaining('has no checkpoint yet') })
 
   await run(['run', 'two.yaml', '--once'], { cwd })
   insertInto(join(cwd, 'shop.db'), 'events', events(5))

@@ -1,9 +1,11 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
+import { sqliteEvents } from '../../src/adapters/sqlite/index.ts'
 import { loadConfig } from '../../src/service/config/load-config.ts'
+import type { RouteConfig } from '../../src/service/config/parse-config.ts'
 import { routeActions } from '../../src/service/control/route-actions.ts'
+import { replayRoute } from '../../src/service/replay-route.ts'
 import { events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
 import { forwardAll } from './forward-all.ts'
 import { eventsIn } from './logs.ts'
@@ -24,12 +26,9 @@ async function sourceIds(folder: string, table: string): Promise<unknown[]> {
   return log.map(({ headers }) => headers['reflex-source-id'])
 }
 
-/** As if the processes of the route had obeyed long ago. */
 async function stop(cwd: string): Promise<void> {
   const { routes } = await loadConfig(join(cwd, 'bridge.yaml'), {})
   await routeActions(routes, { by: 'test' }).stop('orders')
-  using database = openSqlite(join(cwd, 'shop.db'))
-  database.exec("update bridge_controls set cursor = json_set(cursor, '$.at', '2026-01-01T00:00:00.000Z')")
 }
 
 describe('reset', () => {
@@ -44,7 +43,7 @@ describe('reset', () => {
     )
     await stop(cwd)
     const moved = await reset('--to', '7', '--json')
-    expect(moved).toMatchObject({ code: 0, stderr: '' })
+    expect(moved).toMatchObject({ code: 0, stderr: expect.stringContaining('waiting for every process') })
     expect(jsonLines(moved.stdout)).toMatchObject([
       {
         route: 'orders',
@@ -54,6 +53,8 @@ describe('reset', () => {
         by: expect.stringContaining('@'),
       },
     ])
+    const again = await reset('--to', '7')
+    expect(again.stdout).toBe('orders: stands at 7 already: nothing is moved\n')
     const back = await reset('--to', '6')
     expect(back.code).toBe(1)
     expect(back.stderr).toMatch(
@@ -126,6 +127,25 @@ describe('replay', () => {
     expect(await sourceIds(cwd, 'part')).toEqual(['3', '4', '5', '6', '7', '8', '9', '10'])
     expect(await sourceIds(cwd, 'log')).toEqual(['1', '2', '3', '4', '5'])
   })
+
+  it.each(['before', 'after'])(
+    'that is killed %s its first append, and before its first checkpoint, is safe to repeat',
+    async (when) => {
+      const cwd = await shop()
+      const { routes } = await loadConfig(join(cwd, 'bridge.yaml'), {})
+      const [route] = routes as [RouteConfig]
+      const { signal } = new AbortController()
+      const kill = (): never => {
+        throw new Error('killed')
+      }
+      const observer = when === 'before' ? { opened: kill } : { progress: kill }
+      const options = { into: 'anew', routes, signal }
+      await expect(replayRoute(route, { ...options, observer })).rejects.toThrow('killed')
+      expect(await sourceIds(cwd, 'anew')).toHaveLength(when === 'before' ? 0 : 9)
+      expect(await replayRoute(route, options)).toMatchObject({ done: true, cursor: '9' })
+      expect(await sourceIds(cwd, 'anew')).toEqual(['1', '2', '3', '4', '5', '6', '7', '8', '9'])
+    },
+  )
 
   it("refuses a destination that has entries of others, and a route's own", async () => {
     const cwd = await shop()

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createPool } from 'mysql2/promise'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { mysqlEvents, mysqlOptions } from '../../src/adapters/mysql/index.ts'
+import { openSqlite, sqliteCursors, sqliteSink } from '../../src/adapters/sqlite/index.ts'
 import type { Event } from '../../src/core/event.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { argv, events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
@@ -99,10 +100,28 @@ describe('run, from SQLite to SQLite', () => {
   })
 
   it('ends by itself when every route has ended for good', async () => {
-    const cwd = sqliteShop(1, { createTables: false })
+    const cwd = newFolder()
+    const route = '{ source: { url: sqlite:shop.db }, sink: { url: sqlite:log.db } }'
+    writeFileSync(join(cwd, 'bridge.yaml'), `routes:\n  orders: ${route}\n`)
     const { code, stdout } = await run(['run', 'bridge.yaml'], { cwd })
     expect(code).toBe(1)
-    expect(messages(stdout).at(-1)).toMatch(/^ended for good: there is no file .*log\.db/)
+    expect(messages(stdout).at(-1)).toMatch(/^ended for good: there is no file .*shop\.db/)
+  })
+
+  it('waits for a destination that is not there, says what to do, and goes on when it is', async () => {
+    const cwd = sqliteShop(3, { createTables: false })
+    sqliteCursors(openSqlite(join(cwd, 'shop.db'))).createTable()
+    const running = start(['run', 'bridge.yaml'], { cwd })
+    await running.printed(/there is no file .*log\.db; .*--create-tables.*trying again/)
+    const log = openSqlite(join(cwd, 'log.db'))
+    await running.printed(/there is no table log in this database.*trying again/)
+    sqliteSink(log, { table: 'log' }).createTable()
+    log.close()
+    await running.printed(/"msg":"open from the earliest event"/)
+    while ((await inTable(join(cwd, 'log.db'), 'log')).length < 3)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    running.child.kill('SIGTERM')
+    expect((await running.ended).code).toBe(0)
   })
 
   it('starts a new route at the head with fromHead', async () => {

@@ -1,8 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished } from 'vitest'
 import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
+import { skipEvent } from '../../src/bridge/skip-event.ts'
+import { loadConfig } from '../../src/service/config/load-config.ts'
+import type { RouteConfig } from '../../src/service/config/parse-config.ts'
 import { events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
+import { forwardAll } from './forward-all.ts'
 import { eventsIn, mysqlLog } from './logs.ts'
 
 /** A folder with `shop.db`, in which event 3 of 5 has a header that no destination can hold, and `bridge.yaml` with the route `orders`. */
@@ -42,6 +46,41 @@ it('skips the event that a running route stands at, which says how, and goes on 
   expect(await sent(cwd)).toBe('1,2,4,5')
   const again = await run(['skip', 'bridge.yaml', 'orders', '3', '--why', 'again'], { cwd })
   expect(again.stdout).toMatch(/^orders: event 3 is already skipped, as .*@.* said at 2.*Z: customer told\n$/)
+})
+
+it('keeps every skip and reset for good, so that verify counts none as lost, and a purge passes over the records', async () => {
+  const cwd = shop()
+  const config = join(cwd, 'bridge.yaml')
+  const { routes } = await loadConfig(config, {})
+  const [route] = routes as [RouteConfig]
+  const database = openSqlite(join(cwd, 'shop.db'))
+  database.exec(`update events set headers = '{"h":"\\ud800"}'`)
+  database.close()
+  const forward = (): Promise<unknown> => forwardAll(config).catch((error: unknown) => error)
+  for (const id of ['1', '2', '3']) {
+    expect(await forward()).toMatchObject({ kind: 'poison' })
+    await using source = await route.source.open({ createTables: false, readOnly: true })
+    await using checkpoints = await route.checkpoints.open({ createTables: false, readOnly: false })
+    const spec = { name: 'orders', source: source.part, checkpoints: checkpoints.part }
+    await skipEvent(spec, { eventId: id, by: 'ada', at: 1, why: 'y'.repeat(200) })
+  }
+  await forward()
+  await run(['stop', 'bridge.yaml', '--wait', '0'], { cwd })
+  expect((await run(['reset', 'bridge.yaml', 'orders', '--to', 'head'], { cwd })).code).toBe(0)
+  insertInto(join(cwd, 'shop.db'), 'events', events(2, 5))
+  await forward()
+  const verified = await run(['verify', 'bridge.yaml', '--from', '', '--json'], { cwd })
+  expect(jsonLines(verified.stdout)[0]).toMatchObject({ lost: ['4', '5'], counts: { setAside: 3, delivered: 2 } })
+  const store = openSqlite(join(cwd, 'shop.db'))
+  onTestFinished(() => store.close())
+  const kept = store.prepare(`select cursor from cursors where consumer like 'orders:log:%'`).all()
+  expect(kept.flatMap(({ cursor }) => JSON.parse(cursor as string).log)).toMatchObject([
+    { skip: { eventId: '1' } },
+    { skip: { eventId: '2' } },
+    { move: { from: '3', to: '5', by: expect.stringContaining('@') } },
+  ])
+  const purged = await run(['purge', 'bridge.yaml', 'orders'], { cwd })
+  expect(purged).toMatchObject({ code: 0, stdout: expect.stringContaining('6 rows deleted') })
 })
 
 it('asks for a reason, and for a route that is there', async () => {

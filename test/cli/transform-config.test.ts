@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Event } from '../../src/core/event.ts'
 import { type Config, parseConfig } from '../../src/service/config/parse-config.ts'
+import { jsonLines, run } from './command.ts'
+import { sqliteShop } from './sqlite-shop.ts'
 
 /** A configuration with one route, in a folder with these files. */
 function parse(keys: string, { sink = 'redis://127.0.0.1?key=orders', files = {} }: Options = {}): Config {
@@ -34,6 +36,56 @@ const event: Event = {
 /** What becomes of an event. */
 const after = (keys: string, options?: Options, parts: Partial<Event> = {}): Event | undefined =>
   parse(keys, options).routes[0]?.transform?.({ ...event, ...parts })
+
+describe('a module that prints to stdout, exits and sets an exit code', () => {
+  const noisy = `
+    console.log('loaded')
+    process.exitCode = 7
+    setTimeout(() => process.stdout.write('later\\n'), 0)
+    Promise.resolve().then(() => console.info('soon'))
+    export const transform = (event) => {
+      console.log('at', event.id)
+      process.exitCode = 8
+      return event
+    }`
+  const shop = (module: string): string => {
+    const cwd = sqliteShop(2)
+    writeFileSync(join(cwd, 'own.ts'), module)
+    const route = '{ source: { url: sqlite:shop.db }, sink: { url: sqlite:log.db, table: log }, transform: ./own.ts }'
+    writeFileSync(join(cwd, 'bridge.yaml'), `createTables: true\nroutes:\n  orders: ${route}\n`)
+    return cwd
+  }
+
+  it('spoils neither the output of run, verify and check, nor their exit codes', async () => {
+    const cwd = shop(noisy)
+    for (const args of [['run', '--once'], ['verify'], ['check']]) {
+      const [command = '', ...more] = args
+      const { code, stdout, stderr } = await run([command, 'bridge.yaml', '--json', ...more], { cwd })
+      expect([command, code]).toEqual([command, 0])
+      for (const line of jsonLines(stdout)) expect(line).toBeTypeOf('object')
+      expect(stdout).not.toMatch(/loaded|soon|later|at \d/)
+      expect(stderr).toMatch(/^loaded$/m)
+      expect(stderr).toMatch(/^soon$/m)
+      if (command !== 'check') expect(stderr).toMatch(/^at 1\nat 2$/m)
+    }
+    expect((await run(['purge', 'bridge.yaml', 'orders'], { cwd })).code).toBe(0) // it says no exit code of its own
+  })
+
+  it('does not end the process: as it loads it is refused, and at an event the route ends, in every command', async () => {
+    const loads = shop('process.exit(0)\nexport const transform = (event) => event')
+    for (const command of ['run', 'verify', 'check']) {
+      const { code, stderr } = await run([command, 'bridge.yaml'], { cwd: loads })
+      expect([command, code]).toEqual([command, 2])
+      expect(stderr).toMatch(
+        /orders\.transform: expected a module .*, found a call of process\.exit\(0\) in \.\/own\.ts/,
+      )
+    }
+    const cwd = shop('export const transform = (event) => { if (event.id === "2") process.exit(0); return event }')
+    const ended = await run(['run', 'bridge.yaml', '--json'], { cwd })
+    expect(ended.code).toBe(1)
+    expect(jsonLines(ended.stdout).at(-1)).toMatchObject({ level: 'error', code: 'TRANSFORM_INVALID', position: '1' })
+  })
+})
 
 describe('what a route does with its events', () => {
   it('is nothing where its keys say nothing', () => {

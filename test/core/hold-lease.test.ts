@@ -54,6 +54,22 @@ describe('holdLease', () => {
     expect(await found).toBeUndefined()
   })
 
+  it('ends within a second of the abort, also where the store does not answer any more', async () => {
+    const { world, process, hold } = stage()
+    const stopped = new AbortController()
+    let endedAt = 0
+    const held = hold(({ signal }) => aborted(signal), { signal: stopped.signal })
+    const ended = Promise.resolve(held).then(() => {
+      endedAt = world.now()
+    })
+    world.at(5000, () => process.cutOff(60_000))
+    world.at(5001, () => stopped.abort(new Error('stopped')))
+    await world.run(8000)
+    await ended
+    expect(endedAt).toBeGreaterThan(5000)
+    expect(endedAt).toBeLessThanOrEqual(6001)
+  })
+
   it('aborts the work, and refuses every write, before its time to live has passed since the last renewal was sent', async () => {
     const { world, process, hold } = stage()
     let lostAt = 0

@@ -89,10 +89,10 @@ export function leaseWorld(delay: () => number): LeaseWorld {
             touch(row.holder, ttlMs)
             return true
           }, signal),
-        release: (_, { token }) =>
+        release: (_, { token, signal }) =>
           ask(() => {
             if (row.token === token && row.holder !== '') touch('', 0)
-          }),
+          }, signal),
       },
       clock: {
         sleep: (ms, signal) =>

@@ -539,7 +539,7 @@ describe('refused, with what to do', () => {
     const { prefix, to } = await route()
     const { open } = await route({ stream: fresh('none'), prefix, to })
     const error = await errorOf(open())
-    expect([codeOf(error), isRetriable(error)]).toEqual(['JETSTREAM_10059', false])
+    expect([codeOf(error), isRetriable(error)]).toEqual(['JETSTREAM_10059', true])
     expect(String(error)).toMatch(/create it/)
   })
 

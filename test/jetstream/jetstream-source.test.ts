@@ -405,7 +405,7 @@ describe('a stream that is not the one it was', () => {
     await one.end()
     expect(await waiting).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'recreated' })
     const missing = await errorOf(one.source().stream('', {}))
-    expect([codeOf(missing), isRetriable(missing)]).toEqual(['JETSTREAM_10059', false])
+    expect([codeOf(missing), isRetriable(missing)]).toEqual(['JETSTREAM_10059', true])
   })
 
   test('restored from an older copy, at open and under a reader', async () => {

@@ -56,7 +56,7 @@ describe.each(modes)('$mode', ({ config }) => {
     const error = await errorOf(writer.append(events(5, { from: 6 }), '10'))
     expect([codeOf(error), isRetriable(error)]).toEqual(['NATS_NO_RESPONDERS', true])
     const missing = await errorOf(open(saved))
-    expect([codeOf(missing), isRetriable(missing)]).toEqual(['JETSTREAM_10059', false])
+    expect([codeOf(missing), isRetriable(missing)]).toEqual(['JETSTREAM_10059', true])
     await to.createStream(stream, info)
     const again = await open(saved)
     expect([again.resumeFrom, again.repair]).toEqual(['', expect.stringMatching(/made anew.*refilling up to 5 events/)])

@@ -1,7 +1,6 @@
 import { describe, expect, inject, it } from 'vitest'
 import { auditRoute } from '../../src/service/audit-route.ts'
 import type { RouteConfig } from '../../src/service/config/parse-config.ts'
-import { openControl } from '../../src/service/control/open-control.ts'
 import { routeActions } from '../../src/service/control/route-actions.ts'
 import { replayRoute } from '../../src/service/replay-route.ts'
 import { resetRoute } from '../../src/service/reset-route.ts'
@@ -11,14 +10,7 @@ import { topicAdmin } from '../kafka/fixture.ts'
 import { forward, mysqlRoute } from './mysql-route.ts'
 
 const { signal } = new AbortController()
-const options = { signal, standby: undefined, createTables: true }
-
-/** Stops a route; what runs it has obeyed. */
-async function stop(route: RouteConfig): Promise<void> {
-  await routeActions([route], { by: 'test' }).stop(route.name)
-  await using control = await openControl(route, { createTables: false, readOnly: false })
-  await control.obeyed('stopped', { by: 'test' })
-}
+const options = { signal, by: 'test', standby: undefined, createTables: true }
 
 /** The same route to another destination. */
 function routeInto(route: RouteConfig, into: string): RouteConfig {
@@ -47,7 +39,7 @@ describe.each(Object.entries(brokers))('from MySQL to %s', (broker, { sink, into
     await insert(20)
     await forward(route)
     await insert(30)
-    await stop(route)
+    await routeActions([route], { by: 'test' }).stop(route.name)
     expect(await resetRoute(route, '35', options)).toMatchObject({ from: '20', to: '35', passed: { count: 15n } })
     await expect(resetRoute(route, '30', options)).rejects.toThrow(/is not moved back to 30/)
     await forward(route)

@@ -1,4 +1,4 @@
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { CursorStore } from '../../src/core/cursor.ts'
 import { FencedError } from '../../src/core/errors.ts'
 import { leaseShare } from '../../src/core/lease-share.ts'
@@ -10,6 +10,7 @@ import type { RouteConfig } from '../../src/service/config/parse-config.ts'
 import type { Endpoint } from '../../src/service/config/parse-endpoint.ts'
 import type { ControlStore } from '../../src/service/config/scheme.ts'
 import { openControl } from '../../src/service/control/open-control.ts'
+import { whileStopped } from '../../src/service/control/while-stopped.ts'
 import type { StandbyOptions } from '../../src/service/serve-route.ts'
 import { type RunningRoute, startRoute } from '../../src/service/start-route.ts'
 
@@ -191,4 +192,81 @@ it('with standby, a process that stood still for longer than its lease lasts app
   const grant = `orders to ${process.pid} for 1000`
   expect(done).toEqual([grant, 'a', grant, 'b'])
   expect((await running.status()).owner).toContain(`:${process.pid}:`)
+})
+
+describe('what is done while a route is stopped, without standby', () => {
+  const { signal } = new AbortController()
+  const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10))
+  /** What a process writes that runs the route as well: it looks at the record now and then, whatever its clock says. */
+  async function otherProcess(config: RouteConfig, obeys: () => boolean): Promise<AsyncDisposable> {
+    const control = await openControl(config, { createTables: false, readOnly: false })
+    let ended = false
+    const answering = (async () => {
+      while (!ended) {
+        const ask = (await control.read())?.ask
+        if (ask !== undefined) await control.answer(ask.id, { by: 'p2', obeys: obeys() })
+        await soon()
+      }
+    })()
+    return {
+      [Symbol.asyncDispose]: async () => {
+        ended = true
+        await answering
+      },
+    }
+  }
+  const stopped = async (config: RouteConfig): Promise<void> => {
+    await using control = await openControl(config, { createTables: false, readOnly: false })
+    await control.want('stopped', { by: 'ann' })
+  }
+
+  it('waits for every process that is alive, says for which, and not for one that ended', async () => {
+    const { sink } = memorySink(() => undefined)
+    const config = route(sink, memoryLog().source)
+    const { running } = started(config)
+    await until(running, 'running')
+    let obeys = false
+    await using _other = await otherProcess(config, () => obeys)
+    await stopped(config)
+    await until(running, 'stopped') // this one has obeyed
+    const told: string[] = []
+    let isDone = false
+    const working = whileStopped(
+      config,
+      { signal, standby: undefined, createTables: false, onWait: (text) => told.push(text) },
+      async () => {
+        isDone = true
+      },
+    )
+    const askedAt = performance.now()
+    while (performance.now() - askedAt < 2000 || !told.some((text) => text.includes('p2'))) await soon()
+    expect(isDone).toBe(false) // although one has obeyed, and everybody who is alive has answered
+    obeys = true
+    await working
+    expect(isDone).toBe(true)
+    expect(told[0]).toMatch(/^orders: waiting for every process that runs it/)
+    expect(told).toContain('orders: waiting for p2 to stop')
+    await using control = await openControl(config, { createTables: false, readOnly: false })
+    const answers = (await control.read())?.ask?.answers ?? []
+    expect(answers).toHaveLength(2) // both are alive
+    expect(answers.every((answer) => answer.obeys)).toBe(true)
+  })
+
+  it('goes on where nobody is alive, and is refused once the route is wanted, or another command has asked', async () => {
+    const { sink } = memorySink(() => undefined)
+    const config = route(sink, memoryLog().source)
+    await stopped(config)
+    await using control = await openControl(config, { createTables: false, readOnly: false })
+    await control.ask('earlier', 'stopped')
+    await control.answer('earlier', { by: 'one that was killed', obeys: false })
+    const options = { signal, standby: undefined, createTables: false }
+    expect(await whileStopped(config, options, async () => 'done')).toBe('done')
+
+    const meanwhile = async (change: () => Promise<unknown>): Promise<unknown> => {
+      const onWait = (): void => void change()
+      return whileStopped(config, { ...options, onWait }, async () => 'done').catch(({ message }: Error) => message)
+    }
+    expect(await meanwhile(() => control.ask('later', 'stopped'))).toMatch(/another command is at work on it/)
+    expect(await meanwhile(() => control.want('running', { by: 'bob' }))).toMatch(/it is not stopped/)
+  })
 })

@@ -46,13 +46,18 @@ describe('says what to do about', () => {
       await errorOf(sqliteEvents(database).source.head?.() ?? Promise.resolve()),
       await errorOf(sqliteCursors(database).get('a')),
       await errorOf(sqliteCursors(database).set('a', '1', '')),
-      await errorOf(sqliteSink(database).open(route)),
       await thrown(() => sqliteEvents(database).insert(database, event)),
     ]
     for (const error of errors) {
       expect(error).toMatchObject({ code: 'TABLE_MISSING', retriable: false })
       expect(String(error)).toContain('createTable()')
     }
+    const destination = await errorOf(sqliteSink(database).open(route)) // is waited for
+    expect(destination).toMatchObject({
+      code: 'TABLE_MISSING',
+      retriable: true,
+      message: expect.stringContaining('createTable()'),
+    })
   })
 
   test('a table without AUTOINCREMENT, which gives the id of a deleted row again', async () => {

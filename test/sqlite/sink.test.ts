@@ -70,6 +70,71 @@ describe('a route', () => {
     expect(await again.append(events(4), '4')).toBe('4')
   })
 
+  test('whose newest rows were removed by hand is refilled with them, and says so, once', async () => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' })
+    const saved = { cursor: '9', mark: await writer.append(events(1, 2, 3, 4), '9') } // others are filtered out
+    sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' })
+    database.exec('delete from events where id in (4, 5)')
+    for (const _ of ['', 'after a crash']) {
+      await using again = await sink.open({ route: 'a', source: 'x', saved })
+      expect(again.resumeFrom).toBe('2')
+      expect(again.repair).toMatch(/rows of this route after row 3 were removed .* row 5: .* after event 2/)
+    }
+    await using again = await sink.open({ route: 'a', source: 'x', saved })
+    expect(await again.append([], '2')).toBe('3')
+    await again.append(events(3, 4), '9')
+    expect(await sourceIds(database)).toEqual([undefined, '1', '2', undefined, '3', '4'])
+    await using last = await sink.open({ route: 'a', source: 'x', saved: { cursor: '9', mark: '8' } })
+    expect([last.resumeFrom, last.repair]).toEqual(['9', undefined])
+  })
+
+  test('whose newest rows are removed while it is at work appends nothing until it is opened again', async () => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    const saved = { cursor: '3', mark: await writer.append(events(1, 2, 3), '3') }
+    await writer.append([], '3')
+    database.exec('delete from events where id > 1')
+    const changed = { code: 'SINK_TAIL_CHANGED', retriable: true }
+    expect(await errorOf(writer.append([], '3'))).toMatchObject(changed)
+    await using again = await sink.open({ route: 'a', source: 'x', saved })
+    expect(again.resumeFrom).toBe('1')
+    await again.append(events(2, 3, 4), '4')
+
+    database.exec('delete from events') // by retention
+    expect(await errorOf(again.append(events(5), '5'))).toMatchObject(changed)
+    await using last = await sink.open({ route: 'a', source: 'x', saved: { cursor: '4', mark: '6' } })
+    expect([last.resumeFrom, last.repair]).toEqual(['4', undefined])
+    await last.append([], '4')
+    await last.append(events(5), '5')
+    await last.append([], '5')
+    expect(await sourceIds(database)).toEqual(['5'])
+  })
+
+  test('that shares its source with another one in the table is not refilled: whose the rest is, nobody can tell', async () => {
+    const { database, sink } = openNew()
+    await using a = await sink.open({ route: 'a', source: 'x' })
+    await using b = await sink.open({ route: 'b', source: 'x' })
+    await b.append(events(7), '7')
+    const saved = { cursor: '3', mark: await a.append(events(1, 2, 3), '3') }
+    database.exec('delete from events where id = 4')
+    await using again = await sink.open({ route: 'a', source: 'x', saved })
+    expect([again.resumeFrom, again.repair]).toEqual(['3', undefined])
+  })
+
+  test('whose table is dropped while it writes is waited for', async () => {
+    const { database, sink } = openNew()
+    await using writer = await sink.open({ route: 'a', source: 'x' })
+    database.exec('drop table events')
+    const errors = [await errorOf(writer.append(events(1), '1')), await errorOf(sink.open({ route: 'a', source: 'x' }))]
+    for (const error of errors) expect(error).toMatchObject({ code: 'TABLE_MISSING', retriable: true })
+    sink.createTable()
+    await using again = await sink.open({ route: 'a', source: 'x' })
+    await again.append(events(1), '1')
+    expect(await sourceIds(database)).toEqual(['1'])
+  })
+
   test.for([
     ['empty', 0],
     ['shorter', 1],

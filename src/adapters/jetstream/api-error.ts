@@ -27,7 +27,7 @@ const advice: Readonly<Record<number, readonly [advice: string, kind: ErrorKind]
   10047: ['the server has no room left: free storage, or raise its limits', 'quota'],
   10052: ['correct that', 'fatal'],
   10054: ['raise max_msg_size of the stream, or shorten the payload', 'oversize'],
-  10059: ['create it, or name one that is there', 'fatal'],
+  10059: ['create it, or name one that is there', 'retriable'],
   10065: [
     'another stream has them, and a subject belongs to one stream: take other subjects, or name that stream',
     'fatal',

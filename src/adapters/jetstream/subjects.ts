@@ -42,6 +42,18 @@ export function isToken(token: string): boolean {
   return /^[^\s*>\p{Cc}]+$/u.test(token)
 }
 
+/** Whether there is a subject that both match. */
+export function overlap(one: string, other: string): boolean {
+  const [a, b] = [one.split('.'), other.split('.')]
+  for (const [i, token] of a.entries()) {
+    const beside = b[i]
+    if (beside === undefined) return false
+    if (token === '>' || beside === '>') return true
+    if (token !== beside && token !== '*' && beside !== '*') return false
+  }
+  return a.length === b.length
+}
+
 /** Whether every subject that `inner` matches is matched by `outer` too. */
 export function covers(outer: string, inner: string): boolean {
   const [a, b] = [outer.split('.'), inner.split('.')]

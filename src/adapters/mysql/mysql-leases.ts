@@ -78,9 +78,10 @@ export function mysqlLeases(pool: MysqlPool, { table = 'leases' }: { readonly ta
       )
       return (renewed as Changed).affectedRows === 1
     },
-    release: async (lease, { token }) => {
+    release: async (lease, { token, signal }) => {
       const values = [text('the name of a lease', lease), String(token)]
-      await query((run) => run(`update ${into} set holder = '', expires_at = utc_timestamp(6) where ${isMine}`, values))
+      const free = `update ${into} set holder = '', expires_at = utc_timestamp(6) where ${isMine}`
+      await query((run) => run(free, values), signal)
     },
     createTable: () =>
       withConnection(name, core, undefined, async (connection) => {

@@ -104,7 +104,9 @@ function leastCursor(
   let least: { readonly id: string; readonly name: string } | undefined
   for (const [name, cursor] of stored) {
     const where = `${log}, as the cursor of ${JSON.stringify(name)}`
-    const id = parseEntryId(where, readUpTo(cursor))
+    const upTo = readUpTo(cursor)
+    if (upTo === undefined) continue
+    const id = parseEntryId(where, upTo)
     if (compareIds(id, last) > 0) throw new CursorAheadError(where, { cursor: id, reason: 'beyond', found: last })
     if (least === undefined || compareIds(id, least.id) < 0) least = { id, name }
   }

@@ -7,6 +7,7 @@ import { checkEvent, prepareInsert } from './event-table.ts'
 import { prepare } from './prepare.ts'
 import type { Route, Taken } from './route.ts'
 import { transaction } from './transaction.ts'
+import { waitedFor } from './waited-for.ts'
 
 const reserved: ReadonlySet<string> = new Set(Object.values(wireNames))
 
@@ -17,7 +18,9 @@ export function routeWriter(connection: Connection, { name, table, route, source
   const insert = prepareInsert(database, table)
   const owner = prepare(database, 'select epoch from routes where target = ? and route = ?', { bigInts: true })
   const advance = prepare(database, 'update routes set cursor = ?, mark = ? where target = ? and route = ?')
+  const row = prepare(database, `select 1 from ${table} where id = ?`)
   let { mark } = taken
+  let isThere = row.get(mark) !== undefined // else retention has had it
   let failure: unknown
 
   const append = (events: readonly Event[], cursor: string): bigint =>
@@ -26,6 +29,12 @@ export function routeWriter(connection: Connection, { name, table, route, source
       if (now !== epoch) {
         throw new FencedError(
           `${name}: another writer has taken the route ${route} over (epoch ${now ?? 'none'}, this one has ${epoch})`,
+        )
+      }
+      if (isThere && row.get(mark) === undefined) {
+        throw new ReflexError(
+          'SINK_TAIL_CHANGED',
+          `${name}: row ${mark}, the newest of route ${route}, was removed since the last append. Opening it again finds out what is lost.`,
         )
       }
       let last = mark
@@ -49,10 +58,11 @@ export function routeWriter(connection: Connection, { name, table, route, source
       try {
         for (const event of events) checkEvent(name, event)
         mark = await connection.use(() => append(events, cursor))
+        isThere ||= events.length > 0
         return String(mark)
       } catch (error) {
         failure = error
-        throw error
+        throw waitedFor(error)
       }
     },
     [Symbol.asyncDispose]: async () => connection[Symbol.dispose](),

@@ -61,6 +61,8 @@ export async function takeOver(
         }
         const { mark, epoch } = found
         checkTail(database, { name, table, route, source }, mark)
+        const left = newestLeft(database, { name, table, route, source }, mark)
+        if (left !== undefined) return { ...left, epoch }
         // A checkpoint without an event in this table is where the route starts.
         const cursor = found.cursor === '' && savedMark === 0n ? (saved?.cursor ?? '') : found.cursor
         return { cursor, mark, epoch, repair: compare(savedMark, mark, cursor) }
@@ -93,6 +95,28 @@ function checkTail(database: DatabaseSync, { name, table, route, source }: Route
       `Restore it, or delete the route's row in the table routes to fill the table from the start.`,
     { retriable: false },
   )
+}
+
+/**
+ * What is left of a route whose newest row is gone, though older ones are there: retention takes the oldest first, so somebody has
+ * removed the tail. Undefined if it is there, or retention has had it, or another route of the same source may have written what is left.
+ */
+function newestLeft(
+  database: DatabaseSync,
+  { table, route, source }: Route,
+  mark: bigint,
+): Omit<Taken, 'epoch'> | undefined {
+  if (mark === 0n || prepare(database, `select 1 from ${table} where id = ?`).get(mark) !== undefined) return undefined
+  const others = prepare(database, 'select 1 from routes where target = ? and source = ? and route <> ?')
+  if (others.get(table, source, route) !== undefined) return undefined
+  const header = (name: string): string => `headers ->> '$."${name}"'`
+  const newest = `select id, ${header(wireNames.sourceId)} as cursor from ${table}
+    where id < ? and iif(json_valid(headers), ${header(wireNames.source)}, null) = ? order by id desc limit 1`
+  const row = prepare(database, newest, { bigInts: true }).get(mark, source)
+  if (row === undefined || typeof row['cursor'] !== 'string') return undefined
+  const [id, cursor] = [row['id'] as bigint, row['cursor']]
+  const repair = `the rows of this route after row ${id} were removed from the table, up to row ${mark}: it is refilled from the source after event ${cursor}`
+  return { cursor, mark: id, repair }
 }
 
 function compare(saved: bigint, found: bigint, cursor: string): string | undefined {

@@ -56,10 +56,13 @@ export function sqliteLeases(
         },
         { signal },
       ),
-    release: (lease, { token }) =>
-      use(() => {
-        prepare(database, `update ${table} set holder = '', expires_at = 0 where ${isMine}`).run(lease, token)
-      }),
+    release: (lease, { token, signal }) =>
+      use(
+        () => {
+          prepare(database, `update ${table} set holder = '', expires_at = 0 where ${isMine}`).run(lease, token)
+        },
+        { signal },
+      ),
     createTable: () => {
       try {
         database.exec(`create table if not exists ${table} (

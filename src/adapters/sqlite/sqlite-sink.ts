@@ -1,11 +1,12 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Sink } from '../../core/sink.ts'
 import { checkTableName } from '../../sql/table-stream.ts'
-import { connect, locate } from './connect.ts'
+import { type Connection, connect, locate } from './connect.ts'
 import { createEventTable } from './event-table.ts'
 import { explainSqlite } from './explain-sqlite.ts'
 import { createRouteTable, takeOver } from './route.ts'
 import { routeWriter } from './route-writer.ts'
+import { waitedFor } from './waited-for.ts'
 
 /** A destination in a SQLite database. */
 export interface SqliteSink extends Sink {
@@ -36,13 +37,14 @@ export function sqliteSink(database: DatabaseSync, { table = 'events' }: { reado
       }
     },
     open: async ({ route, source, saved, signal }) => {
-      const connection = connect(name, place)
+      let connection: Connection | undefined
       try {
+        connection = connect(name, place)
         const at = { name, table, route, source }
         return routeWriter(connection, at, await takeOver(connection, at, { saved, signal }))
       } catch (error) {
-        connection[Symbol.dispose]()
-        throw error
+        connection?.[Symbol.dispose]()
+        throw waitedFor(error)
       }
     },
   }

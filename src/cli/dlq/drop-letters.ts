@@ -14,7 +14,7 @@ export async function dropLetters(
   const { routes } = await loadConfig(path, process.env)
   const [route] = namedRoutes(routes, [name]) as [RouteConfig]
   using stopping = stopSignals()
-  await using letters = await routeLetters(route)
+  await using letters = await routeLetters(route, { readOnly: false })
   const wanted = new Set(ids)
   for await (const letter of letters.list('open', stopping.signal)) {
     const { eventId } = letter

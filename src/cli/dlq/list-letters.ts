@@ -14,7 +14,7 @@ export async function listLetters(
   using stopping = stopSignals()
   for (const route of namedRoutes(routes, names)) {
     if (names.length === 0 && route.deadLetters === undefined) continue
-    await using letters = await routeLetters(route)
+    await using letters = await routeLetters(route, { readOnly: true })
     for await (const letter of letters.list('open', stopping.signal)) {
       const { eventId, event, message } = letter
       const key = event === undefined ? '' : ` of ${JSON.stringify(event.foreignId)}`

@@ -30,6 +30,7 @@ export async function purgeRoute(path: string, name: string, options: PurgeRoute
     )
   }
   await using holders = await purgeHoldersOf(route, routes, { except })
+  await holders.refuseUnread()
   const say = progress(dryRun)
   const { cursors, consumers, except: exempt } = holders
   const { removed, to, heldBy } = await source.purge({

@@ -19,13 +19,18 @@ export async function resetOf(path: string, { route: name, to, json = false }: R
   const { routes, standby, createTables } = await loadConfig(path, process.env)
   const [route] = namedRoutes(routes, [name]) as [RouteConfig]
   using stopping = stopSignals()
-  const moved = await resetRoute(route, to, { signal: stopping.signal, standby, createTables })
   const by = operatorName()
-  const at = new Date().toISOString()
+  const onWait = (text: string): void => void process.stderr.write(`${printable(text)}\n`)
+  const moved = await resetRoute(route, to, { by, signal: stopping.signal, standby, createTables, onWait })
   const { from, to: position, passed } = moved
+  const at = new Date(moved.at).toISOString()
   if (json) {
     const count = passed === undefined ? null : { count: String(passed.count), unit: passed.unit }
     console.log(JSON.stringify({ route: name, from, to: position, passed: count, by, at }))
+    return
+  }
+  if (from === position) {
+    console.log(printable(`${name}: stands at ${position} already: nothing is moved`))
     return
   }
   const left = passed === undefined ? '' : `; ${passed.count.toLocaleString('en')} ${passed.unit} are passed over`

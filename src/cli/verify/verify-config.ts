@@ -7,6 +7,7 @@ import { namedRoutes } from '../../service/control/route-actions.ts'
 import { describeError } from '../../service/describe-error.ts'
 import { repairRoute } from '../../service/repair-route.ts'
 import { exitCodeOf } from '../exit-code.ts'
+import { printable } from '../printable.ts'
 import { stopSignals } from '../stop-signals.ts'
 import { auditProgress } from './audit-progress.ts'
 import { formatAudit, type Verified } from './format-audit.ts'
@@ -73,7 +74,8 @@ async function verifyRoute(
   try {
     audit = await look(to)
     if (repair && audit.report.counts.lost > 0) {
-      repairs = await repairRoute(route, { signal, standby, createTables })
+      const onWait = (text: string): void => void process.stderr.write(`${printable(text)}\n`)
+      repairs = await repairRoute(route, { signal, standby, createTables, onWait })
       audit = await look(audit.report.to)
     }
     return end()

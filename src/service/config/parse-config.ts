@@ -7,8 +7,10 @@ import type { Sink } from '../../core/sink.ts'
 import type { Source } from '../../core/stream.ts'
 import { type AdminConfig, parseAdmin } from '../admin/parse-admin.ts'
 import { type Checked, checkKeys, count, flag, isMapping, kindOf } from './check-keys.ts'
+import { clashes } from './clashes.ts'
 import { ConfigError, type Problem } from './config-error.ts'
 import { type Endpoint, parseEndpoint } from './parse-endpoint.ts'
+import { parseSource } from './parse-source.ts'
 import { parseTransform, transformKeys } from './parse-transform.ts'
 import type { ControlStore } from './scheme.ts'
 import { type Environment, substituteEnvironment } from './substitute-environment.ts'
@@ -201,7 +203,7 @@ function checkRoute(name: string, value: unknown, folder: string): Checked<Route
   const keys = checkKeys(routeKeys, value, path)
   problems.push(...keys.problems)
   if (!isMapping(value)) return { problems }
-  const source = parseEndpoint('source', value['source'], { path: [...path, 'source'], folder })
+  const source = parseSource(value['source'], { path: [...path, 'source'], folder })
   const sink = parseEndpoint('sink', value['sink'], { path: [...path, 'sink'], folder })
   const kept = value['checkpoints'] ?? besideSource(value['source'], source.value)
   const checkpoints = parseEndpoint('checkpoints', kept, { path: [...path, 'checkpoints'], folder })
@@ -218,7 +220,6 @@ function checkRoute(name: string, value: unknown, folder: string): Checked<Route
       message: 'expected another log than the source: it would be forwarded into itself without end',
     })
   }
-  problems.push(...sharedTables({ source, sink, checkpoints, deadLetters }, path))
   const binding = sink.value?.name.startsWith('kafka:') ? 'kafka' : 'nats'
   const transform = keys.value && parseTransform(keys.value, { path, folder, binding })
   problems.push(...(transform?.problems ?? []))
@@ -240,21 +241,6 @@ function checkRoute(name: string, value: unknown, folder: string): Checked<Route
   }
 }
 
-/** Checkpoints and dead letters in a table that another part of the route has. */
-function sharedTables(
-  parts: Readonly<Record<string, Checked<Pick<Endpoint<unknown>, 'name'>> | undefined>>,
-  path: readonly string[],
-): Problem[] {
-  const names = Object.entries(parts).flatMap(([part, found]) =>
-    found?.value ? [[part, found.value.name] as const] : [],
-  )
-  return names.flatMap(([part, name], i) => {
-    const [other] = names.slice(0, i).find(([, each]) => each === name) ?? []
-    if (other === undefined || part === 'sink') return [] // of a sink that is the source is told already
-    return [{ path: [...path, part], message: `expected a table of its own, but it is that of ${other}` }]
-  })
-}
-
 /** Where the checkpoints are kept by default: at the source's URL. Undefined if the source is wrong. */
 function besideSource(given: unknown, source: Endpoint<Source> | undefined): unknown {
   if (source === undefined || !isMapping(given)) return undefined
@@ -273,20 +259,4 @@ function unleased(routes: readonly RouteConfig[]): Problem[] {
         'expected mysql: or sqlite: with standby, since the leases are kept beside the checkpoints and need a clock there: set checkpoints: { url: mysql://… }'
       return { path: ['routes', name, 'checkpoints'], message }
     })
-}
-
-/** Routes that would hinder each other. */
-function clashes(routes: readonly RouteConfig[]): Problem[] {
-  return routes.flatMap((route, i) => {
-    const other = routes
-      .slice(0, i)
-      .find(({ sink }) => sink.name === route.sink.name && (isExclusive(sink) || isExclusive(route.sink)))
-    if (other === undefined) return []
-    const message = `expected a log of its own, since ids: source needs one, but the route ${other.name} goes there too`
-    return [{ path: ['routes', route.name, 'sink'], message }]
-  })
-}
-
-function isExclusive({ options }: Endpoint<Sink>): boolean {
-  return options['ids'] === 'source'
 }

@@ -16,6 +16,12 @@ export interface Endpoint<T> {
   elsewhere(by: string): Checked<Endpoint<T>>
 }
 
+/** Whether the source at a URL, as it was configured, hears a notifier. */
+export function hearsNotifier(url: unknown): boolean {
+  const protocol = /^[a-z][a-z0-9+.-]*:/i.exec(String(url))?.[0].toLowerCase() ?? ''
+  return schemes.some((scheme) => scheme.protocols.includes(protocol) && scheme.hearsNotifier === true)
+}
+
 /** Options of `parseEndpoint`. */
 export interface ParseEndpointOptions {
   /** The keys that lead to it, for the problems. */

@@ -14,6 +14,7 @@ import {
   typeNames,
 } from '../../bridge/transforms/index.ts'
 import { messageOf } from '../../core/errors.ts'
+import { asModule } from './as-module.ts'
 import { type Checked, isMade, kindOf, template, text } from './check-keys.ts'
 import { nearest } from './nearest.ts'
 
@@ -92,7 +93,8 @@ function loadTransform(file: string, folder: string): Transform {
   let found: Readonly<Record<string, unknown>>
   try {
     // Not import(): so everything that is wrong in a configuration is told at once.
-    found = createRequire(join(folder, 'configuration.js'))(resolve(folder, file)) as typeof found
+    const load = createRequire(join(folder, 'configuration.js'))
+    found = asModule(file, () => load(resolve(folder, file)) as typeof found)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     const [firstLine] = messageOf(error).split('\n')
@@ -100,7 +102,7 @@ function loadTransform(file: string, folder: string): Transform {
     throw new RangeError(`${expected}, found ${why}`)
   }
   const { transform } = found
-  if (typeof transform === 'function') return transform as Transform
+  if (typeof transform === 'function') return (event) => asModule(file, () => (transform as Transform)(event))
   const names = Object.keys(found).filter((name) => name !== '__esModule') // which Node adds
   const meant = nearest('transform', names)
   const exported = names.length === 0 ? 'one that exports nothing' : `one that exports ${names.join(', ')}`

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { DeadLetters } from '../../bridge/dead-letters.ts'
 import type { CursorStore } from '../../core/cursor.ts'
 import type { Leases } from '../../core/lease.ts'
+import type { Notifier } from '../../core/notifier.ts'
 import type { Sink } from '../../core/sink.ts'
 import type { Source } from '../../core/stream.ts'
 import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
@@ -17,6 +18,8 @@ export interface Scheme {
   readonly form: string
   /** The location in one form, complete but for the password. Throws a RangeError that says what was expected, and quotes no password. */
   name(location: Location): string
+  /** Its source hears a notifier (`OpenContext.notifier`). Default: false. */
+  readonly hearsNotifier?: boolean | undefined
   /** What a URL can be used as; what is absent is refused. */
   readonly roles: { readonly [R in RoleName]?: Role<Parts[R]> }
 }
@@ -29,6 +32,8 @@ export interface Parts {
   /** Opened where the checkpoints are, with the same keys. */
   readonly control: ControlStore
   readonly deadLetters: DeadLetters
+  /** What tells a source that there is something new. */
+  readonly notifier: Notifier
 }
 
 /** What steers the routes whose checkpoints are kept at a place: it is kept beside them, where every process of a route sees it. */
@@ -70,6 +75,8 @@ export interface OpenContext {
   readonly readOnly: boolean
   /** Is told what an operator should know while the part is in use, for example who holds it up. Must not throw. */
   readonly note?: ((text: string) => void) | undefined
+  /** Of a source: wakes it when there is something new. Default: none, it looks for itself. */
+  readonly notifier?: Notifier | undefined
 }
 
 /** What is wrong with a part of a route. */

@@ -14,6 +14,15 @@ export interface ControlRecord {
   readonly at: string
   /** The process that has obeyed; undefined as long as none has. */
   readonly obeyed?: { readonly by: string; readonly at: string } | undefined
+  /** Who has to know whether all have obeyed asks them; the next one who asks begins anew. */
+  readonly ask?: Ask | undefined
+}
+
+/** A question to every process that runs a route: whether it does what is wanted. */
+export interface Ask {
+  readonly id: string
+  /** One of each process that is alive. */
+  readonly answers: readonly { readonly by: string; readonly obeys: boolean }[]
 }
 
 /** A record as a cursor store keeps it, in JSON. */

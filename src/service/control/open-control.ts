@@ -2,7 +2,7 @@ import type { CursorStore } from '../../core/cursor.ts'
 import { codeOf } from '../../core/errors.ts'
 import type { RouteConfig } from '../config/parse-config.ts'
 import type { ControlStore, OpenContext } from '../config/scheme.ts'
-import { type ControlRecord, formatControl, parseControl, type Wanted } from './control-record.ts'
+import { type Ask, type ControlRecord, formatControl, parseControl, type Wanted } from './control-record.ts'
 
 /** What is wanted of one route, open. Disposing it ends its connections. */
 export interface OpenControl extends AsyncDisposable {
@@ -15,6 +15,10 @@ export interface OpenControl extends AsyncDisposable {
   want(wanted: Wanted, options: { readonly by: string }): Promise<ControlRecord | undefined>
   /** Notes that the process `by` has obeyed, if the same is still wanted and nobody has noted it. */
   obeyed(wanted: Wanted, options: { readonly by: string }): Promise<void>
+  /** Asks every process that runs the route whether it has obeyed, if `wanted` is wanted; read their answers in the record. */
+  ask(id: string, wanted: Wanted): Promise<void>
+  /** Answers that question, if nobody has asked anew. */
+  answer(id: string, answer: Ask['answers'][number]): Promise<void>
   readonly leases: ControlStore['leases']
   /** Names the lease of the route. */
   readonly leaseName: string
@@ -75,6 +79,18 @@ export async function openControl(
         const now = readable(name, stored)
         if (now?.wanted !== wanted || now.obeyed !== undefined) return undefined
         return { ...now, obeyed: { by, at: new Date().toISOString() } }
+      }),
+    ask: (id, wanted) =>
+      change((stored) => {
+        const now = readable(name, stored)
+        return now?.wanted === wanted ? { ...now, ask: { id, answers: [] } } : undefined
+      }),
+    answer: (id, answer) =>
+      change((stored) => {
+        const now = readable(name, stored)
+        if (now?.ask?.id !== id) return undefined
+        const others = now.ask.answers.filter(({ by }) => by !== answer.by)
+        return { ...now, ask: { id, answers: [...others, answer] } }
       }),
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   }

@@ -12,10 +12,21 @@ export interface WatchedControl extends AsyncDisposable {
   read(): Promise<Wanted>
   /** What was read last, and by whom it is wanted. */
   readonly record: ControlRecord | undefined
+  /** The store that it reads from; open until this is disposed of, also when the watch has to open it anew. */
+  borrow(): Promise<AsyncDisposable & { readonly store: OpenControl }>
   /** A signal that aborts, with what is wanted then, as soon as `is` says so of it; watched until it is disposed of. */
   when(is: (wanted: Wanted) => boolean): Disposable & { readonly signal: AbortSignal }
-  /** This process does what is wanted, from now on; undefined: another one has the route. It is noted in the record, now or later. */
+  /**
+   * This process does what is wanted, from now on; undefined: another one has the route. It is noted in the record, now or later, and
+   * whoever asks is answered.
+   */
   obeys(wanted: Wanted | undefined): void
+}
+
+/** A store, and how many use it: the last one closes it. */
+interface Lent {
+  readonly store: OpenControl
+  users: number
 }
 
 /** Often enough that connections which are closed when they are not used stay open. */
@@ -27,7 +38,7 @@ const EVERY_MS = 400
  */
 export function watchControl(route: RouteConfig, context: OpenContext): WatchedControl {
   const ended = new AbortController()
-  let open: OpenControl | undefined
+  let opening: Promise<Lent> | undefined
   let record: ControlRecord | undefined
   let reading: Promise<Wanted> | undefined
   let isDenied = false
@@ -36,15 +47,28 @@ export function watchControl(route: RouteConfig, context: OpenContext): WatchedC
   let noting: Promise<void> | undefined
   const watched = new Set<{ readonly is: (wanted: Wanted) => boolean; readonly changed: AbortController }>()
 
+  const give = async (lent: Lent): Promise<void> => {
+    if (--lent.users === 0) await lent.store[Symbol.asyncDispose]()
+  }
+  const open = (): Promise<Lent> => {
+    opening ??= openControl(route, context).then(
+      (store) => ({ store, users: 1 }),
+      (error: unknown) => {
+        opening = undefined
+        throw error
+      },
+    )
+    return opening
+  }
   const close = async (): Promise<void> => {
-    const unused = open
-    open = undefined
-    await unused?.[Symbol.asyncDispose]()
+    const unused = opening
+    opening = undefined
+    if (unused !== undefined) await give(await unused)
   }
   async function readNow(): Promise<Wanted> {
     try {
-      open ??= await openControl(route, context)
-      record = await open.read({ signal: ended.signal })
+      const { store } = await open()
+      record = await store.read({ signal: ended.signal })
     } catch (error) {
       if (errorKind(error) !== 'auth') {
         await close().catch(() => {}) // what failed is told; the next one is opened anew
@@ -59,10 +83,15 @@ export function watchControl(route: RouteConfig, context: OpenContext): WatchedC
     return wantedOf(record)
   }
   function note(): void {
-    if (!mayNote || noting !== undefined || open === undefined) return
-    if (record === undefined || record.wanted !== obeyed || record.obeyed !== undefined) return
-    noting = open
-      .obeyed(record.wanted, { by: processName })
+    if (!mayNote || noting !== undefined || opening === undefined || record === undefined) return
+    const { wanted, ask } = record
+    const obeys = wanted === obeyed
+    const isNews = obeys && record.obeyed === undefined
+    const isAsked = ask !== undefined && ask.answers.find(({ by }) => by === processName)?.obeys !== obeys
+    if (!isNews && !isAsked) return
+    const by = processName
+    noting = opening
+      .then(({ store }) => (isAsked ? store.answer(ask.id, { by, obeys }) : store.obeyed(wanted, { by })))
       .catch((error: unknown) => {
         mayNote = errorKind(error) !== 'auth' // else it is tried again when the record is read again
       })
@@ -92,6 +121,11 @@ export function watchControl(route: RouteConfig, context: OpenContext): WatchedC
     read,
     get record() {
       return record
+    },
+    borrow: async () => {
+      const lent = await open()
+      lent.users++
+      return { store: lent.store, [Symbol.asyncDispose]: () => give(lent) }
     },
     when: (is) => {
       const each = { is, changed: new AbortController() }

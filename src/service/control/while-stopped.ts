@@ -1,8 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ReflexError } from '../../core/errors.ts'
 import { type HeldLease, holdLease } from '../../core/hold-lease.ts'
 import type { Config, RouteConfig } from '../config/parse-config.ts'
-import type { ControlRecord } from './control-record.ts'
 import { type OpenControl, openControl } from './open-control.ts'
 import { processName } from './process-name.ts'
 
@@ -13,26 +13,30 @@ export interface WhileStoppedOptions {
   readonly standby: Config['standby']
   /** A table of leases that is missing is created. */
   readonly createTables: boolean
+  /** Is told what it waits for. Must not throw. */
+  readonly onWait?: ((text: string) => void) | undefined
 }
 
-/** What an operator wants is obeyed within a second; what is under way may then take so long to be confirmed. In ms. */
+/** A process that is alive looks at what is wanted about twice a second. In ms, of this machine's time alone. */
+const ANSWERED_WITHIN_MS = 1500
+/** What is under way when it is told to stop may take so long to be confirmed. In ms. */
 const OBEYED_WITHIN_MS = 12_000
-const ASK_EVERY_MS = 300
+const ASK_EVERY_MS = 150
 
 /**
  * Does `work` while no process runs the route. With standby it has the route's lease meanwhile; the work gets a signal that aborts
- * when that is lost. Else an operator must have stopped the route, since nothing else tells whether a process runs it; one that has
- * not obeyed yet is waited for. Throws `ROUTE_AT_WORK` otherwise.
+ * when that is lost. Else an operator must have stopped the route, since nothing else tells whether a process runs it; every process
+ * that is alive is asked whether it has obeyed, and waited for. Throws `ROUTE_AT_WORK` otherwise.
  */
 export async function whileStopped<T>(
   route: RouteConfig,
-  { signal, standby, createTables }: WhileStoppedOptions,
+  { signal, standby, createTables, onWait }: WhileStoppedOptions,
   work: (held: Pick<HeldLease, 'signal' | 'check'>) => Promise<T>,
 ): Promise<T> {
   await using control = await openControl(route, { createTables, readOnly: false })
   const { leases, leaseName } = control
   if (standby === undefined || leases === undefined) {
-    await untilStopped(control, route, signal)
+    await untilStopped(control, route, { signal, onWait })
     return await work({ signal, check: () => {} })
   }
   if (createTables) await leases.createTable()
@@ -50,17 +54,32 @@ export async function whileStopped<T>(
   throw atWork(route, `${holder} has its lease`)
 }
 
-async function untilStopped(control: OpenControl, route: RouteConfig, signal: AbortSignal): Promise<void> {
+/** Each process that is alive says whether it has obeyed. One that has lost the store, or stands still, is fenced by the work. */
+async function untilStopped(
+  control: OpenControl,
+  route: RouteConfig,
+  { signal, onWait = () => {} }: Pick<WhileStoppedOptions, 'signal' | 'onWait'>,
+): Promise<void> {
+  const notStopped = 'it is not stopped, and a process may run it'
+  if ((await control.read({ signal }))?.wanted !== 'stopped') throw atWork(route, notStopped)
+  const id = randomUUID()
+  await control.ask(id, 'stopped')
+  const askedAt = performance.now()
+  let told = ''
   for (;;) {
-    const record = await control.read({ signal })
-    if (record?.wanted !== 'stopped') throw atWork(route, 'it is not stopped, and a process may run it')
-    if (record.obeyed !== undefined || isLongAgo(record)) return
+    const { wanted, ask } = (await control.read({ signal })) ?? {}
+    if (wanted !== 'stopped') throw atWork(route, notStopped)
+    if (ask?.id !== id) throw atWork(route, 'another command is at work on it, or somebody has stopped it again')
+    const busy = ask.answers.flatMap(({ by, obeys }) => (obeys ? [] : [by]))
+    const waitedMs = performance.now() - askedAt
+    if (busy.length === 0 && waitedMs >= ANSWERED_WITHIN_MS) return
+    if (waitedMs >= OBEYED_WITHIN_MS) throw atWork(route, `${busy.join(', ')} has been told to stop, and has not yet`)
+    const whom =
+      busy.length === 0 ? 'every process that runs it, to say that it has stopped' : `${busy.join(', ')} to stop`
+    if (whom !== told) onWait(`${route.name}: waiting for ${whom}`)
+    told = whom
     await sleep(ASK_EVERY_MS, undefined, { signal })
   }
-}
-
-function isLongAgo({ at }: ControlRecord): boolean {
-  return !(Math.abs(Date.now() - Date.parse(at)) < OBEYED_WITHIN_MS)
 }
 
 function atWork({ name }: RouteConfig, why: string): ReflexError {

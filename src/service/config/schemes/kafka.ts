@@ -40,7 +40,7 @@ export const kafka: Scheme = {
         /** With a template, all topics that events may go to. */
         topics: list(text.regex(/^[\w.-]{1,249}$/, 'the name of a topic')).optional(),
         delivery: z.enum(['once', 'at-least-once']).optional(),
-        checkpointTopic: text.optional(),
+        checkpointTopic: text.default('reflex-bridge-checkpoints'),
         partitions: count(1).optional(),
         maxRefill: count(0).optional(),
         /** Refuse topics whose settings can lose what they have acknowledged, instead of warning. */

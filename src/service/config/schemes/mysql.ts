@@ -10,9 +10,10 @@ import {
   mysqlOptions,
 } from '../../../adapters/mysql/index.ts'
 import { messageOf } from '../../../core/errors.ts'
-import { text } from '../check-keys.ts'
+import { count, text } from '../check-keys.ts'
 import { deadLetterKeys } from '../dead-letter-keys.ts'
 import { importClient } from '../import-client.ts'
+import { notifierFailed } from '../notifier-failed.ts'
 import { readAuthority } from '../read-authority.ts'
 import { type Location, role, type Scheme } from '../scheme.ts'
 import { encodingHint, serverUrl } from '../server-url.ts'
@@ -43,6 +44,7 @@ const checkpointKeys = { table: tableName.default('cursors'), ...login }
 /** Event tables and checkpoints in MySQL and MariaDB. */
 export const mysql: Scheme = {
   protocols: ['mysql:'],
+  hearsNotifier: true,
   form: FORM,
   name: (location) => {
     const { origin, database } = parse(location)
@@ -56,9 +58,16 @@ export const mysql: Scheme = {
         columns: columns.optional(),
         barrier: z.enum(['read', 'write']).optional(),
         gapTimeoutMs: z.number().positive().optional(),
+        gaps: z.enum(['pass', 'fill']).optional(),
+        /** Only with `gaps: fill`. */
+        fillAfterMs: count(0).optional(),
         ...login,
       },
-      async (location, { table, name, columns, barrier, gapTimeoutMs, ...login }, { note }) => {
+      async (
+        location,
+        { table, name, columns, barrier, gapTimeoutMs, gaps, fillAfterMs, ...login },
+        { note, notifier },
+      ) => {
         const pool = await connect(location, login)
         const events = mysqlEvents(pool, {
           table,
@@ -66,6 +75,10 @@ export const mysql: Scheme = {
           ...(columns === undefined ? {} : { columns }),
           ...(barrier === undefined ? {} : { barrier }),
           ...(gapTimeoutMs === undefined ? {} : { gapTimeoutMs }),
+          ...(gaps === undefined ? {} : { gaps }),
+          ...(fillAfterMs === undefined ? {} : { fillAfterMs }),
+          ...(notifier === undefined ? {} : { notifier }),
+          onNotifierFailed: (error) => note?.(notifierFailed(error)),
           onProof: ({ proof, reason }) => {
             if (reason !== undefined)
               note?.(`late commits are found by ${proof}, since ${reason}; reflex-bridge check says what mends it`)
@@ -84,6 +97,11 @@ export const mysql: Scheme = {
           purge: events.purge,
           [Symbol.asyncDispose]: () => end(pool),
         }
+      },
+      ({ gaps, fillAfterMs }, { addIssue }) => {
+        if (fillAfterMs === undefined || gaps === 'fill') return
+        const message = 'gaps: fill beside it: without that nothing is filled'
+        addIssue({ code: 'custom', path: ['fillAfterMs'], input: fillAfterMs, message })
       },
     ),
     checkpoints: role(checkpointKeys, async (location, { table, ...login }) => {

@@ -4,6 +4,7 @@ import {
   jetstreamFailFast,
   jetstreamSink,
   jetstreamSource,
+  natsNotifier,
 } from '../../../adapters/jetstream/index.ts'
 import { routeSubject } from '../../../adapters/jetstream/route-subject.ts'
 import { checkSink } from '../../check-sink.ts'
@@ -68,6 +69,10 @@ export const nats: Scheme = {
         [Symbol.asyncDispose]: async () => {},
       }
     }),
+    notifier: role({ subject: text, ...login }, async (location, { subject, ...login }) => ({
+      part: natsNotifier(await connector(location, login), subject),
+      [Symbol.asyncDispose]: async () => {}, // it is connected for as long as it is subscribed
+    })),
     control: role(checkpointKeys, async (location, { bucket, ...login }) => {
       const controls = jetstreamCursors({ connect: await connector(location, login), bucket: `${bucket}-controls` })
       return {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { redisCursors, redisFailFast, redisSink, redisStream } from '../../../adapters/redis/index.ts'
+import { redisCursors, redisFailFast, redisNotifier, redisSink, redisStream } from '../../../adapters/redis/index.ts'
 import { serverNotes } from '../../../adapters/redis/server-risks.ts'
 import { checkSink } from '../../check-sink.ts'
 import { count, flag, text } from '../check-keys.ts'
@@ -62,6 +62,10 @@ export const redis: Scheme = {
         check: () => serverNotes(client, 'the checkpoints in Redis'),
         [Symbol.asyncDispose]: async () => client.disconnect(),
       }
+    }),
+    notifier: role({ channel: text, ...login }, async (location, { channel, ...login }) => {
+      const client = await connect(location, login)
+      return { part: redisNotifier(client, channel), [Symbol.asyncDispose]: async () => client.disconnect() }
     }),
     control: role(checkpointKeys, async (location, { prefix, ...login }) => {
       const client = await connect(location, login)

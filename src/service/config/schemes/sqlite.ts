@@ -12,6 +12,7 @@ import {
 import { ReflexError } from '../../../core/errors.ts'
 import { text } from '../check-keys.ts'
 import { deadLetterKeys } from '../dead-letter-keys.ts'
+import { notifierFailed } from '../notifier-failed.ts'
 import { type Location, type OpenContext, role, type Scheme } from '../scheme.ts'
 import { tableName } from '../table-name.ts'
 
@@ -20,14 +21,18 @@ const checkpointKeys = { table: tableName.default('cursors') }
 /** Event tables, logs and checkpoints in a SQLite file. */
 export const sqlite: Scheme = {
   protocols: ['sqlite:'],
+  hearsNotifier: true,
   form: 'sqlite:PATH',
   name: (location) => `sqlite:${pathOf(location)}`,
   roles: {
     source: role({ table: tableName.default('events'), name: text.optional() }, async (location, options, context) => {
       const { table, name } = options
+      const { note, notifier } = context
       const { source, createTable, purge } = sqliteEvents(existing(location, context), {
         table,
         ...(name === undefined ? {} : { name }),
+        ...(notifier === undefined ? {} : { notifier }),
+        onNotifierFailed: (error) => note?.(notifierFailed(error)),
       })
       return {
         part: source,
@@ -37,7 +42,8 @@ export const sqlite: Scheme = {
       }
     }),
     sink: role({ table: tableName.default('events') }, async (location, { table }, context) => {
-      const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
+      const path = existing(location, context, { retriable: true }) // as every destination that is not there
+      const database = openSqlite(path, { readOnly: context.readOnly })
       const sink = sqliteSink(database, { table })
       return {
         part: sink,
@@ -94,12 +100,14 @@ function pathOf({ url, folder }: Location): string {
 }
 
 /** The path of a file that is there, unless it will be created. */
-function existing(location: Location, { createTables }: OpenContext): string {
+function existing(
+  location: Location,
+  { createTables }: OpenContext,
+  { retriable = false }: { readonly retriable?: boolean } = {},
+): string {
   const path = pathOf(location)
   if (createTables || existsSync(path)) return path
-  throw new ReflexError('FILE_MISSING', `there is no file ${path}`, {
-    retriable: false,
-  })
+  throw new ReflexError('FILE_MISSING', `there is no file ${path}`, { retriable })
 }
 
 function close(database: DatabaseSync): void {
