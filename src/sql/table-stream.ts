@@ -168,13 +168,15 @@ export function tableStreams(
         const { events, isLast } = await pager.read()
         if (isLast && end === undefined && !isClosed && own !== undefined) {
           // Before what it read is handled, which may take long: it is near the head now.
-          if (shared === undefined || shared.isLeftBehind(pager.position)) {
+          const read = events.length > 0 ? BigInt((events.at(-1) as Event).id) : position
+          sharer = shared?.join(read)
+          // If nothing follows, and the others are beyond it all the same, the rows have been deleted under them.
+          if (sharer === undefined && (shared === undefined || shared.isLeftBehind(read) || events.length === 0)) {
             share(own, pager)
             own = undefined
             pager = undefined
+            sharer = (shared as SharedReading | undefined)?.join(read)
           }
-          const read = events.length > 0 ? BigInt((events.at(-1) as Event).id) : position
-          sharer = (shared as SharedReading | undefined)?.join(read)
           if (sharer !== undefined) part()
         }
         if (events.length > 0) yield batch(events)

@@ -262,6 +262,28 @@ test('a row that is gone is noticed by all who stand at it', async () => {
   for (const each of streams) await each[Symbol.asyncDispose]()
 })
 
+test('a stream from the beginning of a table that was emptied under another one waits, and asks no more than that one', async () => {
+  const { table, wakeups, open } = subject()
+  commit(table, 2)
+  const before = await open()
+  await before.take(2)
+  const failing = errorOf(before.take(1))
+  await turns(20)
+  table.delete(1)
+  table.delete(2)
+  const anew = await open()
+  const read = anew.take(1)
+  await turns(200)
+  const { pages } = table
+  await turns(200)
+  expect(table.pages - pages).toBeLessThan(10)
+  commit(table, 1)
+  wakeups.wake()
+  expect((await read).map(({ id }) => id)).toEqual(['3'])
+  expect(await failing).toMatchObject({ code: 'CURSOR_TRIMMED', cursor: '2' })
+  for (const each of [before, anew]) await each[Symbol.asyncDispose]()
+})
+
 test('what one consumer does to an event is not seen by another', async () => {
   const { table, wakeups, open } = subject()
   commit(table, 1)
