@@ -3,7 +3,7 @@ import { checkPinned, checkSpec } from './check-run.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Consumer } from './consumer.ts'
 import { type CursorStore, savedCursor } from './cursor.ts'
-import { codeOf, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
+import { codeOf, eventIdOf, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
 import type { Batch, Cursor, Event } from './event.ts'
 import { isThenable } from './is-thenable.ts'
 import type { Observer } from './observer.ts'
@@ -270,7 +270,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     end(signal?.reason)
   }
   const fail = (error: unknown): void => {
-    eventId = undefined
+    eventId = eventIdOf(error)
     note(error, 'handle')
     end(error)
   }

@@ -283,7 +283,7 @@ describe('fail-fast', () => {
 
   test('fail() while stop drains fails the run, and what is not settled is not saved', async () => {
     const t = traced(4)
-    const broken = new Error('drained badly')
+    const broken = Object.assign(new Error('drained badly'), { eventId: '3' }) // as that of a pattern, which knows it
     let fail = (_: unknown): void => {}
     const consumer = t.consumer({
       start: (context) => {
@@ -292,7 +292,7 @@ describe('fail-fast', () => {
       settled: () => '2',
       stop: () => fail(broken),
     })
-    expect(await errorOf(run({ ...t, consumer }, { toHead: true }))).toMatchObject({ cause: broken })
+    expect(await errorOf(run({ ...t, consumer }, { toHead: true }))).toMatchObject({ cause: broken, eventId: '3' })
     expect(await t.stored()).toBe('2@1')
   })
 })
