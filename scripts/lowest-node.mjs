@@ -31,8 +31,14 @@ try {
     throw new Error(`the demo's audit: ${JSON.stringify(audit)}`)
   console.log(`ok   reflex-bridge demo: ${audit.committed} committed, ${target.delivered} delivered`)
 
-  install(`fast-check@${devDependencies['fast-check']}`)
+  /** What a subpath is made of, and needs to be imported; the clients of the others are not. */
+  const needs = {
+    './grpc': ['@grpc/grpc-js', '@bufbuild/protobuf'],
+    './otel': ['@opentelemetry/api'],
+    './testing': ['fast-check'],
+  }
   for (const subpath of Object.keys(exports)) {
+    if (needs[subpath]) install(...needs[subpath].map((name) => `${name}@${devDependencies[name]}`))
     const name = join('reflex-bridge', subpath)
     const names = run(
       'node',

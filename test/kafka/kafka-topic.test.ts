@@ -531,10 +531,10 @@ describe('the topic', () => {
       },
     }
     for (const work of [
-      orders.run({ cursors: slow, consumer: handled.consumer() }, { toHead: true }),
-      orders.backlog({ cursors, consumer: 'c' }),
+      () => orders.run({ cursors: slow, consumer: handled.consumer() }, { toHead: true }),
+      () => orders.backlog({ cursors, consumer: 'c' }),
     ]) {
-      const error = await errorOf(work)
+      const error = await errorOf(work())
       expect([codeOf(error), isRetriable(error), String(error)]).toEqual([
         'CURSOR_AHEAD',
         false,
