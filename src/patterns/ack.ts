@@ -108,6 +108,12 @@ function openEvents(
       own.abort(failure.error)
       return failure.error
     }
+    /** Ends the run whatever a decorator of this consumer makes of the error: no further event is taken on. */
+    const thrown = (error: unknown): unknown => {
+      const told = failed(error)
+      if (!signal.aborted) fail(told)
+      return told
+    }
     let work: void | Promise<void>
     try {
       work = consumer.handle(event, {
@@ -129,11 +135,11 @@ function openEvents(
         },
       })
     } catch (error) {
-      throw failed(error)
+      throw thrown(error)
     }
     if (work === undefined) return
     return Promise.resolve(work).catch((error: unknown) => {
-      throw failed(error)
+      throw thrown(error)
     })
   }
 

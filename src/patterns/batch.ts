@@ -119,6 +119,8 @@ function gather(
     const failed = (error: unknown): never => {
       const what = `batch of ${ready.length} events, from ${first.id} to ${last.id}`
       failure = { error: handlerError(error, { what, eventId: first.id, signal: given }) }
+      // Whoever decorates this consumer knows of the last event alone, and must not go past that.
+      if (!signal.aborted) fail(failure.error)
       throw failure.error
     }
     const done = (): void => {

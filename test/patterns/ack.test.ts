@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { eventIdOf, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
-import { type AckConsumer, type AckContext, type AckOptions, ack } from '../../src/patterns/index.ts'
+import { type AckConsumer, type AckContext, type AckOptions, ack, bestEffort } from '../../src/patterns/index.ts'
 import { errorOf, within } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
 import { arbitraryLives, live } from './lives.ts'
@@ -154,6 +154,22 @@ test('what the handler itself throws ends the run', async () => {
     expect(String(await errorOf(run(s.spec, { toHead: true })))).toContain('event 1: broken')
     expect(await s.stored()).toBe('')
   }
+})
+
+test('what the handler throws ends the run also where a decorator would go past the event', async () => {
+  const s = scene(
+    4,
+    {},
+    {
+      handle: ({ id }, { ack }) => {
+        if (id === '2') throw new Error('broken')
+        ack()
+      },
+    },
+  )
+  const consumer = bestEffort(s.spec.consumer)
+  expect(await errorOf(run({ ...s.spec, consumer }, { toHead: true }))).toMatchObject({ eventId: '2' })
+  expect([consumer.skipped(), await s.stored()]).toEqual([0, '1@1'])
 })
 
 test('an error that the handler throws tells those at work, which have time for a last word', async () => {

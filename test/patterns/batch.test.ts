@@ -1,7 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Event, eventIdOf, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
-import { type BatchConsumer, type BatchOptions, batch } from '../../src/patterns/index.ts'
+import { type Consumer, type Event, eventIdOf, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
+import {
+  type BatchConsumer,
+  type BatchOptions,
+  batch,
+  bestEffort,
+  constant,
+  deadLetter,
+  memoryLetters,
+  retry,
+} from '../../src/patterns/index.ts'
 import { errorOf, within } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
 import { arbitraryLives, live } from './lives.ts'
@@ -188,6 +197,25 @@ describe('an error', () => {
     ])
     expect(await stored()).toBe('3@1')
   })
+})
+
+test('an error ends the run also where a decorator would go past the event, of which a batch has more; it names the first one', async () => {
+  const letters = memoryLetters()
+  for (const decorate of [
+    (inner: Consumer) => inner,
+    (inner: Consumer) => bestEffort(inner),
+    (inner: Consumer) => deadLetter(inner, { letters, policy: () => 'stop' }),
+    (inner: Consumer) => retry(inner, constant(0)),
+  ]) {
+    const broken = (): never => {
+      throw new Error('broken')
+    }
+    const { spec, consumer, batches, stored } = scene(6, { maxEvents: 2 }, { handle: broken })
+    const error = await errorOf(run({ ...spec, consumer: decorate(consumer) }, { toHead: true }))
+    expect(error).toMatchObject({ code: 'HANDLE_FAILED', eventId: '1' })
+    expect([batches, await stored()]).toEqual([[['1', '2']], ''])
+  }
+  expect(await letters.list({ consumer: 'c' })).toEqual([])
 })
 
 test('a batch that is handled when the run is aborted is told by its signal, waited for, and counts', async () => {
