@@ -6,6 +6,7 @@ import type { Cursor, Event } from '../core/event.ts'
 import { checkLimit } from './check-limit.ts'
 import { handlerError } from './handler-error.ts'
 import { refuseMembers } from './refuse-members.ts'
+import { isTakenOver } from './taken-over.ts'
 
 /** What handles events in batches. Only `name` and `handle` are needed; the rest is as in `Consumer`. */
 export interface BatchConsumer extends Pick<Consumer, 'name' | 'types' | 'filter' | 'start' | 'stop'> {
@@ -28,8 +29,8 @@ export interface BatchOptions {
 /**
  * Makes a consumer that gathers events and handles them in batches, by count, size and age. The cursor moves only over what was
  * handled. An error ends the run at once, also one of a batch that is due by its age while no events come; the batch is made again
- * from its first event by the next run. When a run ends otherwise, what was gathered is handled as a smaller batch. With `maxAgeMs`
- * alone memory is not bounded but by what comes in that time.
+ * from its first event by the next run. When a run ends otherwise, what was gathered is handled as a smaller batch, unless another runner
+ * has taken over. With `maxAgeMs` alone memory is not bounded but by what comes in that time.
  *
  * Throws an `OptionError` if there is no limit, or one that is not a whole number from 1 on, and for a consumer with `recover` or `settled`.
  *
@@ -175,7 +176,7 @@ function gather(
     finish: async (limit) => {
       timer?.abort()
       if (flushing !== undefined) await untilAborted(flushing, limit)
-      if (failure !== undefined || events.length === 0) return
+      if (failure !== undefined || events.length === 0 || isTakenOver(signal)) return
       await untilAborted(Promise.resolve(flush(limit)), limit)
     },
     settled: () => (events.length > 0 || flushing !== undefined || failure !== undefined ? flushed : undefined),

@@ -6,6 +6,7 @@ import { checkLimit } from './check-limit.ts'
 import { eventWindow, type Place } from './event-window.ts'
 import { handlerError } from './handler-error.ts'
 import { refuseMembers } from './refuse-members.ts'
+import { isTakenOver } from './taken-over.ts'
 
 /** Options of `concurrent`. */
 export interface ConcurrentOptions {
@@ -26,7 +27,7 @@ export interface ConcurrentOptions {
  * A handler, its `filter`, `recover`, `start` and `stop` are those of the consumer that is given.
  *
  * When the run ends well, everything that was taken on is done. After an abort only as much is begun as stands before something that
- * was begun: so nothing that is done is handled again.
+ * was begun: so nothing that is done is handled again. Where another runner has taken over, nothing is.
  *
  * Throws an `OptionError` on a limit that is not a whole number from 1 on, and for a consumer that holds its cursor back itself.
  *
@@ -123,7 +124,7 @@ function begin(
 
   /** Once the run has ended early, only what stands before something that was begun. */
   function mayBegin({ number }: Task): boolean {
-    if (failure !== undefined) return false
+    if (failure !== undefined || isTakenOver(signal)) return false
     return !ending.aborted || (limit?.aborted === false && number <= newest)
   }
 

@@ -53,6 +53,15 @@ function leasedConsumer(consumer: LeasedConsumer, { token, check }: HeldLease): 
       check()
       return consumer.handle(event, { ...context, token })
     },
+    ...(consumer.stop && {
+      stop: async (context) => {
+        try {
+          check() // what was gathered for later is then not begun
+        } finally {
+          await consumer.stop?.(context)
+        }
+      },
+    }),
   }
 }
 

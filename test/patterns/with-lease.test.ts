@@ -1,14 +1,17 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
+  type Clock,
+  type Consumer,
   type CursorStore,
   type Event,
   memoryCursors,
   memoryLog,
   type RunResult,
   supervise,
+  systemClock,
 } from '../../src/core/index.ts'
-import { type LeasedConsumer, withLease } from '../../src/patterns/index.ts'
+import { batch, concurrent, type LeasedConsumer, withLease } from '../../src/patterns/index.ts'
 import { leaseWorld, type SimulatedProcess } from '../core/lease-world.ts'
 
 type Trouble = {
@@ -129,6 +132,77 @@ test('a lost lease aborts the handler at once, nothing more is handled or saved,
   const free = other.leases.get('c')
   await world.run(10_000)
   expect(await free).toBeUndefined()
+})
+
+test('after a lost lease nothing is begun of what was gathered, or stands in line', async () => {
+  const ends = (signal: AbortSignal): Promise<void> =>
+    new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  const consumers = (begun: string[], sleep: Clock['sleep']): Consumer[] => [
+    batch(
+      { name: 'c', handle: (events) => void begun.push(...events.map(({ id }) => id)) },
+      { maxEvents: 10, clock: { ...systemClock, sleep } },
+    ),
+    concurrent(
+      {
+        name: 'c',
+        handle: ({ id }, { signal }) => {
+          begun.push(id)
+          return ends(signal)
+        },
+      },
+      { maxInFlight: 2 },
+    ),
+  ]
+  for (const [which, expected] of [[], ['1', '3']].entries()) {
+    for (const trouble of ['cutOff', 'freeze'] as const) {
+      const world = leaseWorld(() => 1)
+      const process = world.process('x')
+      const log = memoryLog()
+      for (const foreignId of ['a', 'a', 'b']) log.append({ type: 1, foreignId })
+      const begun: string[] = []
+      const cursors = memoryCursors()
+      const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+      const consumer = consumers(begun, clock.sleep)[which] as Consumer
+      const ended = withLease(
+        { leases: process.leases, name: 'c', holder: 'x', ttlMs: 1000 },
+        { stream: log.source.stream, cursors, consumer },
+        { clock, monotonic: process.monotonic },
+      ).catch((error: unknown) => error)
+      world.at(500, () => process[trouble](60_000))
+      await world.run(100_000)
+      expect(await ended).toMatchObject({ code: 'LEASE_LOST' })
+      expect([begun, await cursors.get('c')]).toEqual([expected, ''])
+    }
+  }
+})
+
+test('a process that was frozen at the head does not handle what it has gathered, which another one has by then', async () => {
+  const world = leaseWorld(() => 1)
+  const process = world.process('x')
+  const log = memoryLog()
+  log.append({ type: 1, foreignId: 'a' })
+  const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+  const begun: string[] = []
+  const inner = batch(
+    { name: 'c', handle: (events) => void begun.push(...events.map(({ id }) => id)) },
+    { maxEvents: 9 },
+  )
+  const consumer: Consumer = {
+    ...inner,
+    handle: async (event, context) => {
+      await inner.handle(event, context)
+      await process.clock.sleep(100) // frozen in the meantime
+    },
+  }
+  world.at(50, () => process.freeze(60_000))
+  const ended = withLease(
+    { leases: process.leases, name: 'c', holder: 'x', ttlMs: 1000 },
+    { stream: log.source.stream, cursors: memoryCursors(), consumer },
+    { clock, monotonic: process.monotonic, toHead: true },
+  ).catch((error: unknown) => error)
+  await world.run(100_000)
+  expect(await ended).toMatchObject({ code: 'LEASE_LOST' })
+  expect(begun).toEqual([])
 })
 
 test('an abort while it waits, or while it runs, is reason aborted, and frees the lease', async () => {
