@@ -267,6 +267,12 @@ test('a handler that never ends holds up neither the end of a run for longer tha
   ])
 })
 
+test('after a conflict what was gathered is not handled: whoever has moved the cursor does that', async () => {
+  const { spec, cursors, batches, stored } = scene(3, { maxEvents: 2 }, { handle: () => cursors.reset('c', '1') })
+  expect(await errorOf(run(spec, { toHead: true }))).toMatchObject({ code: 'CURSOR_CONFLICT' })
+  expect([batches, await stored()]).toEqual([[['1', '2']], '1'])
+})
+
 test('start and stop of the consumer are called, stop after the last batch', async () => {
   const trace: string[] = []
   const { spec } = scene(

@@ -289,6 +289,21 @@ test('after an abort what was begun is told, waited for and counts; what is befo
   expect(s.begun).toEqual(['1', '3', '2'])
 })
 
+test('after a conflict what is at work is told, and what stands in line is not begun: whoever has moved the cursor does that', async () => {
+  const s = scene('xxyyz', { maxInFlight: 5 })
+  const running = errorOf(run(s.spec))
+  await turns()
+  await s.done('1')
+  expect(s.begun).toEqual(['1', '3', '5', '2'])
+  await s.spec.cursors.reset('c', '9')
+  s.log.append({ type: 1, foreignId: 'x' }) // the save after it meets the reset
+  await turns()
+  expect(['2', '3', '5'].map((id) => s.signals.get(id)?.aborted)).toEqual([true, true, true])
+  await s.done('2', '3', '5')
+  expect(await within(running, 5000, 'the end')).toMatchObject({ code: 'CURSOR_CONFLICT' })
+  expect([s.begun, await s.stored()]).toEqual([['1', '3', '5', '2'], '9'])
+})
+
 test('a handler that never ends is not joined by those of the next run', async () => {
   const clock = simulatedClock()
   const s = scene('a', { maxInFlight: 2 })
