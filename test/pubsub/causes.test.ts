@@ -30,6 +30,19 @@ const event = (id: number, headers: Event['headers'] = {}, more: Partial<Event> 
 })
 
 describe('the graph of causes', () => {
+  it('takes time in proportion to its events, however many share an unknown cause or have a correlation of their own', () => {
+    const builder = causalGraphBuilder()
+    const count = 50_000
+    for (let i = 0; i < count; i++)
+      builder.add(event(i, { 'cause-id': 'gone', 'correlation-id': `c${Math.floor(i / 2)}` }))
+    const started = performance.now()
+    const graph = builder.graph()
+    expect(graph.unknown).toMatchObject([{ cause: 'gone', effects: { length: count } }])
+    const dot = graphAsDot(graph)
+    expect(performance.now() - started).toBeLessThan(5000) // a minute where each event is held against all the others
+    expect(dot).toContain('subgraph cluster_24999')
+  })
+
   it('has an edge for each cause that is among the events, a dashed node for each other, and a box for each correlation', () => {
     fc.assert(
       fc.property(

@@ -80,7 +80,11 @@ export function causalGraphBuilder(): CausalGraphBuilder {
         if (one.cause === undefined) continue
         const cause = causeOf(one)
         if (cause !== undefined && isShown.has(cause)) edges.push({ cause: cause.id, effect: one.id })
-        else unknown.set(one.cause, [...(unknown.get(one.cause) ?? []), one.id])
+        else {
+          const effects = unknown.get(one.cause) ?? []
+          effects.push(one.id)
+          unknown.set(one.cause, effects)
+        }
       }
       return {
         events: wanted.map(({ source: _, sourceId: __, ...shown }) => shown),

@@ -4,15 +4,15 @@ import type { CausalEvent, CausalGraph } from './causal-graph.ts'
 
 /** The graph in DOT, the language of Graphviz. Whatever an event holds stands in quotes and can end neither them nor a line. */
 export function graphAsDot({ events, edges, unknown, correlations }: CausalGraph): string {
+  const byId = new Map(events.map((event) => [event.id, event]))
   const names = new Map(events.map(({ id }, i) => [id, `e${i}`]))
   const grouped = new Map([...correlations].flatMap(([name, ids]) => ids.map((id) => [id, name] as const)))
   const node = (event: CausalEvent): string => `${names.get(event.id)} [label=${quoted(labelOf(event))}]`
   const lines = ['digraph causes {', '  rankdir=LR', '  node [shape=box, fontname="sans-serif"]']
   let cluster = 0
   for (const [name, ids] of correlations) {
-    const inside = new Set(ids)
     lines.push(`  subgraph cluster_${cluster++} {`, `    label=${quoted([`correlation ${name}`])}`)
-    for (const event of events) if (inside.has(event.id)) lines.push(`    ${node(event)}`)
+    for (const id of ids) lines.push(`    ${node(byId.get(id) as CausalEvent)}`)
     lines.push('  }')
   }
   for (const event of events) if (!grouped.has(event.id)) lines.push(`  ${node(event)}`)
