@@ -210,6 +210,30 @@ describe('grpcSource', () => {
     await expect(source.stream('', { fromHead: true })).rejects.toMatchObject({ code: 'OPTION_INVALID' })
   })
 
+  it.each(['reflex-bridge', 'luno/reflex'] as const)(
+    'reads up to the head of a server of %s, however slowly',
+    async (server) => {
+      const all: StreamFunc = async (after) =>
+        eventStream(
+          (async function* () {
+            for (let at = Number(after); at < 20_000; at += 20) {
+              const events = numbered(at, Math.min(20, 20_000 - at))
+              yield { events, cursor: String(at + events.length) }
+            }
+          })(),
+          () => {},
+        )
+      await using serving = await serve([serveStream(all)])
+      using client = connect(serving.port)
+      const ids: string[] = []
+      for await (const { events } of await grpcSource({ client, server }).stream('', { toHead: true })) {
+        ids.push(...events.map(({ id }) => id))
+        await pause(20) // what the server says last is here before this client has read what it said before
+      }
+      expect(ids).toEqual(Array.from({ length: 20_000 }, (_, i) => String(i + 1)))
+    },
+  )
+
   it('says that a server of luno/reflex has to be named', async () => {
     const method = streamMethod(REFLEX)
     const stream = (call: ServerWritableStream<Buffer, Buffer>): void => void call.write(Buffer.from('320131', 'hex'))

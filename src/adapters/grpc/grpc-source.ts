@@ -75,19 +75,18 @@ export function grpcSource(options: GrpcSourceOptions): Source {
     signal?.throwIfAborted()
     const metadata = new Metadata()
     if (!isGo) metadata.set(BATCHES_KEY, '1')
-    const request = encodeRequest(after, { toHead, fromHead, types })
     const { requestSerialize, responseDeserialize } = method
-    const call = beginCall(name, () =>
-      client.makeServerStreamRequest(
-        path,
-        requestSerialize,
-        responseDeserialize,
-        request,
-        metadata,
-        callOptions(systemClock.now(), deadlineMs, credentials),
-      ),
-    )
-    const inbox = messageInbox(call)
+    const call = callOptions(systemClock.now(), deadlineMs, credentials)
+    const ask = (from: Cursor): MessageInbox => {
+      const request = encodeRequest(from, { toHead, fromHead, types })
+      return messageInbox(
+        beginCall(name, () =>
+          client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata, call),
+        ),
+      )
+    }
+    let inbox = ask(after)
+    let isClosed = false
     let incarnation: string | undefined
     let isAtHead = false
     try {
@@ -104,11 +103,13 @@ export function grpcSource(options: GrpcSourceOptions): Source {
       let position = after
       // The pinned head is a batch of its own, whatever has come after it by now.
       const pinned = fromHead ? await inbox.takeOne() : undefined
-      for (
-        let taken: readonly Buffer[] | undefined = pinned ? [pinned] : await inbox.take();
-        taken !== undefined;
-        taken = await inbox.take()
-      ) {
+      for (let taken = pinned ? [pinned] : await inbox.take(); ; taken = await inbox.take()) {
+        if (taken === undefined) {
+          // A Go server says as an error that the head is reached: what it has overtaken is asked for again.
+          if (!endsAtHead() || !isGo || !inbox.wasPaused || isClosed) return
+          inbox = ask(position)
+          continue
+        }
         const events: Event[] = []
         let cursor: Cursor | undefined
         let broken: unknown
@@ -128,9 +129,12 @@ export function grpcSource(options: GrpcSourceOptions): Source {
         }
         if (broken !== undefined) throw broken
       }
-      endsAtHead()
     }
-    return eventStream(batches(), () => inbox.cancel(), { signal, incarnation })
+    const close = (): void => {
+      isClosed = true
+      inbox.cancel()
+    }
+    return eventStream(batches(), close, { signal, incarnation })
 
     /** Throws what the call has ended with, unless it is that it has reached the head as it was asked to. */
     function endsAtHead(): boolean {

@@ -12,6 +12,8 @@ export interface MessageInbox {
   takeOne(): Promise<Buffer | undefined>
   /** How the call ended, once `take` has resolved with undefined. */
   readonly ended: CallStatus | undefined
+  /** The server had to wait: an error, by which the call ended, may have overtaken messages, which are then lost. */
+  readonly wasPaused: boolean
   /** Ends the call; what waits resolves with undefined. */
   cancel(): void
 }
@@ -27,6 +29,7 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
   let first: Metadata | undefined
   let ended: CallStatus | undefined
   let isCancelled = false
+  let wasPaused = false
   let wake: (() => void) | undefined
   const changed = (): void => wake?.()
 
@@ -37,7 +40,10 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
   call.on('data', (message: Buffer) => {
     messages.push(message)
     bytes += message.length
-    if (bytes >= MOST_BYTES || messages.length >= MOST_MESSAGES) call.pause()
+    if (bytes >= MOST_BYTES || messages.length >= MOST_MESSAGES) {
+      call.pause()
+      wasPaused = true
+    }
     changed()
   })
   // The status comes before what the call still holds has been read.
@@ -87,6 +93,9 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
     },
     get ended() {
       return ended
+    },
+    get wasPaused() {
+      return wasPaused
     },
     cancel: () => {
       isCancelled = true
