@@ -155,7 +155,34 @@ describe('serveStream', () => {
   })
 })
 
+describe.each(['reflex-bridge', 'luno/reflex'] as const)('an event that cannot be sent to a client of %s', (server) => {
+  it.each([
+    ['EVENT_UNENCODABLE', { timestamp: 1e18 }],
+    ['GRPC_MESSAGE_TOO_LARGE', { metadata: new Uint8Array(5_000_000) }],
+  ])('holds up none of those that stand before it: %s', async (code, wrong) => {
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a' }, { type: 1, foreignId: 'b' }, { type: 1, foreignId: 'c', ...wrong })
+    await using serving = await serve([serveStream(log.source.stream)])
+    using client = connect(serving.port)
+    const handled: string[] = []
+    const consumer = { name: 'c', handle: ({ id }: Event) => void handled.push(id) }
+    const spec = { stream: grpcSource({ client, server }).stream, cursors: memoryCursors(), consumer }
+    await expect(run(spec)).rejects.toMatchObject({ code })
+    expect(handled).toEqual(['1', '2'])
+  })
+})
+
 describe('grpcSource', () => {
+  it('gets an event that a message has room for, whatever stands beside it', async () => {
+    const log = memoryLog()
+    const metadata = [5000, 4 * 1024 * 1024 - 500, 5000].map((size) => new Uint8Array(size))
+    log.append(...metadata.map((metadata) => ({ type: 1, foreignId: 'a', metadata })))
+    await using server = await serve([serveStream(log.source.stream)])
+    using client = connect(server.port)
+    const batches = await all(await grpcSource({ client }).stream('', { toHead: true }))
+    expect(batches.flatMap(({ events }) => events.map(({ id }) => id))).toEqual(['1', '2', '3'])
+  })
+
   it('reads a method of any service, beside others', async () => {
     const [orders, users] = [memoryLog({ name: 'orders' }), memoryLog({ name: 'users' })]
     orders.append({ type: 1, foreignId: 'order' })

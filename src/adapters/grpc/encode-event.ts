@@ -25,21 +25,37 @@ export function encodeEvent(event: Event): Buffer {
   return buffer.subarray(0, at)
 }
 
-/** A batch as messages for a client that has asked for batches, with all that an event has; the last one carries the position. Throws as `encodeEvent`. */
+/** The events of a batch, each as `encodeEvent` has it. */
+export function* encodeEvents({ events }: Pick<Batch, 'events'>): Generator<Buffer> {
+  for (const event of events) yield encodeEvent(event)
+}
+
+/**
+ * A batch as messages for a client that has asked for batches, with all that an event has; the last one carries the position. An event
+ * that is larger than a message should be is one of its own. Throws as `encodeEvent`, once what stands before that event is given.
+ */
 export function* encodeBatch({ events, cursor }: Batch): Generator<Buffer> {
   let from = 0
   do {
     // What fits is found first, since the position stands before the events.
     let bytes = 0
     let end = from
-    for (; end < events.length && (end === from || bytes < MESSAGE_BYTES); end++) {
+    for (; end < events.length; end++) {
       const event = events[end] as Event
-      bytes += mostBytes(event, headerBytes(event))
+      const size = mostBytes(event, headerBytes(event))
+      if (end > from && bytes + size > MESSAGE_BYTES) break
+      bytes += size
     }
     const isLast = end >= events.length
     const buffer = Buffer.allocUnsafe(bytes + (isLast ? cursor.length * 3 + FIXED_BYTES : 0))
-    let at = isLast ? writeText(buffer, writeVarint(buffer, 0, tags.position), cursor, undefined) : 0
-    for (; from < end; from++) at = writeNested(buffer, at, events[from] as Event)
+    const start = isLast ? writeText(buffer, writeVarint(buffer, 0, tags.position), cursor, undefined) : 0
+    let at = start
+    try {
+      for (; from < end; from++) at = writeNested(buffer, at, events[from] as Event)
+    } catch (error) {
+      if (at > start) yield buffer.subarray(start, at)
+      throw error
+    }
     yield buffer.subarray(0, at)
   } while (from < events.length)
 }

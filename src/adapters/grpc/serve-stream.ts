@@ -9,7 +9,7 @@ import { type Clock, systemClock } from '../../core/clock.ts'
 import { OptionError, StreamEndedError } from '../../core/errors.ts'
 import type { Batch } from '../../core/event.ts'
 import { openStream, type StreamFunc } from '../../core/stream.ts'
-import { encodeBatch, encodeEvent } from './encode-event.ts'
+import { encodeBatch, encodeEvents } from './encode-event.ts'
 import { errorStatus } from './error-status.ts'
 import { EventSchema, type StreamRequest, StreamRequestSchema } from './generated/reflex_pb.ts'
 import { headReached, streamStopped } from './stream-error.ts'
@@ -93,7 +93,7 @@ export function serveStream(
       const lagMs = lagOf(options)
       for await (const batch of opened) {
         for await (const part of lagMs > 0 ? heldBack(batch, lagMs, clock, signal) : [batch]) {
-          for (const message of takesBatches ? encodeBatch(part) : part.events.map(encodeEvent)) {
+          for (const message of takesBatches ? encodeBatch(part) : encodeEvents(part)) {
             if (!call.write(message)) await untilDrained(call, signal)
             signal.throwIfAborted()
           }
