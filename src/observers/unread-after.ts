@@ -28,12 +28,12 @@ export function unreadAfter(
     if (source === undefined || (askedAt < askAgainAt && askAgainAt - askedAt <= LONGEST_PAUSE_MS)) return known // else it was set back
     askAgainAt = askedAt + UNREAD_WITHIN_MS
     const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
-    // The bridge meets the same failure, and tells it.
-    const backlog = await untilAborted(Promise.resolve(source.backlog?.(position, limit)), limit.signal).catch(
-      () => undefined,
-    )
-    const oldest =
-      backlog?.count === 0n ? undefined : await oldestUnread(source, position, limit).catch(() => undefined)
+    const within = <T>(ask: () => Promise<T> | undefined): Promise<T | undefined> =>
+      // The bridge meets the same failure, and tells it.
+      untilAborted((async () => await ask())(), limit.signal).catch(() => undefined)
+    const backlog = await within(() => source.backlog?.(position, limit))
+    // Its stream may also be long in closing.
+    const oldest = backlog?.count === 0n ? undefined : await within(() => oldestUnread(source, position, limit))
     known = { backlog, oldestUnreadAt: oldest?.timestamp }
     askAgainAt = now() + (now() - askedAt) * UNREAD_SHARE
     return known

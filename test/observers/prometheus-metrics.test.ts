@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { codeOf, memoryCursors, memoryLog, run, type Source } from '../../src/core/index.ts'
+import { codeOf, eventStream, memoryCursors, memoryLog, run, type Source } from '../../src/core/index.ts'
 import { prometheusMetrics } from '../../src/observers/index.ts'
 import { parsePrometheus } from '../service/admin/parse-prometheus.ts'
 
@@ -36,6 +36,13 @@ function fickleSource(): { readonly log: ReturnType<typeof memoryLog>; readonly 
     } satisfies Source,
   }
   return fickle
+}
+
+const neverClosed: Source['stream'] = async () =>
+  eventStream((async function* () {})(), () => new Promise<void>(() => {}))
+
+function raise(error: Error): never {
+  throw error
 }
 
 type Step =
@@ -202,6 +209,17 @@ describe('prometheus metrics', () => {
     expect(found).toMatchObject({ handled_events_total: 1, event_age_seconds_count: 1 })
     for (const name of ['lag_seconds', 'lag_alert', 'backlog', 'blocked_seconds'])
       expect(found).not.toHaveProperty(name)
+  })
+
+  test.each<[string, Pick<Source, 'stream' | 'backlog'>]>([
+    ['whose stream does not close', { stream: neverClosed }],
+    ['that throws at once', { stream: memoryLog().source.stream, backlog: () => raise(new Error('away')) }],
+  ])('are there within 2 s beside those of a source %s', async (_, source) => {
+    const metrics = prometheusMetrics()
+    metrics.consumer('c', { source }).opened({ name: 'c', cursor: '' })
+    metrics.consumer('good')
+    const late = new Promise<string>((resolve) => setTimeout(resolve, 3000, ''))
+    expect(valuesOf(await Promise.race([metrics.text(), late]), 'good')).toHaveProperty('active', 0)
   })
 
   test('are served to GET and HEAD', async () => {
