@@ -65,6 +65,15 @@ export function consumerRegistry({ now = Date.now, onObserved }: ConsumerRegistr
   }
 }
 
+/** The metrics of others are not to be missed because one source throws where it should not. */
+function blockedOf(source: MeasuredOptions['source']): Status['blocked'] {
+  try {
+    return source?.blocked?.()
+  } catch {
+    return undefined
+  }
+}
+
 function reader(
   name: string,
   meter: ConsumerMeter,
@@ -77,7 +86,7 @@ function reader(
     const { position } = meter
     const following = position === undefined ? undefined : await unread(source, position)
     const state = meter.active ? 'running' : 'waiting' // as it is after the answer
-    return { backlog: undefined, oldestUnreadAt: undefined, ...following, state, blocked: source?.blocked?.() }
+    return { backlog: undefined, oldestUnreadAt: undefined, ...following, state, blocked: blockedOf(source) }
   }
   return async () => {
     const seen = source === undefined && status !== undefined ? await status() : await look()

@@ -1,8 +1,8 @@
 import { untilAborted } from '../core/abort.ts'
-import type { Cursor } from '../core/event.ts'
+import type { Cursor, Event } from '../core/event.ts'
 import type { Status } from '../core/observer.ts'
 import { oldestUnread } from '../core/oldest-unread.ts'
-import type { Source } from '../core/stream.ts'
+import type { Backlog, Source } from '../core/stream.ts'
 
 /** What follows a position in a source. */
 export type Unread = Pick<Status, 'backlog' | 'oldestUnreadAt'>
@@ -12,6 +12,13 @@ const UNREAD_WITHIN_MS = 2000
 /** Counting a backlog may be work for the server: the source is asked for no more than one part of the time in so many. */
 const UNREAD_SHARE = 20
 const LONGEST_PAUSE_MS = UNREAD_WITHIN_MS * (UNREAD_SHARE + 1)
+
+const noBacklog: Backlog = { count: 0n, unit: 'events' }
+
+/** Of a source that could not be asked there is no answer: that is not the same as no event. */
+async function firstAfter(...asked: Parameters<typeof oldestUnread>): Promise<{ readonly oldest: Event | undefined }> {
+  return { oldest: await oldestUnread(...asked) }
+}
 
 /**
  * Makes what asks a source for what follows a position, now and then, and else says what was found last. Never rejects; undefined
@@ -33,8 +40,11 @@ export function unreadAfter(
       untilAborted((async () => await ask())(), limit.signal).catch(() => undefined)
     const backlog = await within(() => source.backlog?.(position, limit))
     // Its stream may also be long in closing.
-    const oldest = backlog?.count === 0n ? undefined : await within(() => oldestUnread(source, position, limit))
-    known = { backlog, oldestUnreadAt: oldest?.timestamp }
+    const nothing = backlog?.count === 0n
+    const found = nothing ? { oldest: undefined } : await within(() => firstAfter(source, position, limit))
+    // Who cannot count may still know that nothing is there.
+    const none = found !== undefined && found.oldest === undefined ? noBacklog : undefined
+    known = { backlog: backlog ?? none, oldestUnreadAt: found?.oldest?.timestamp }
     askAgainAt = now() + (now() - askedAt) * UNREAD_SHARE
     return known
   }

@@ -69,6 +69,18 @@ describe('an error over the wire', () => {
     expect(statusError('log', { code: status.UNKNOWN, details, metadata }).message.isWellFormed()).toBe(true)
   })
 
+  it('stays what it is where trailers have no room for what it tells', () => {
+    const error = new CursorTrimmedError('log', { cursor: 'x'.repeat(100_000), earliest: '7' })
+    const sent = errorStatus(error)
+    expect((sent.metadata.get('grpc-status-details-bin')[0] as Buffer).length).toBeLessThan(40_000)
+    expect(statusError('log', sent)).toMatchObject({
+      code: 'CURSOR_TRIMMED',
+      retriable: false,
+      cursor: '',
+      earliest: '7',
+    })
+  })
+
   it.each([
     [status.UNAUTHENTICATED, '', 'GRPC_UNAUTHENTICATED', 'auth'],
     [status.PERMISSION_DENIED, '', 'GRPC_PERMISSION_DENIED', 'auth'],

@@ -211,7 +211,23 @@ describe('prometheus metrics', () => {
       expect(found).not.toHaveProperty(name)
   })
 
-  test.each<[string, Pick<Source, 'stream' | 'backlog'>]>([
+  test('of a source that cannot count its backlog have no lag where nothing is unread, however long', async () => {
+    let now = 1_000_000
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a', timestamp: now })
+    const { stream } = log.source
+    const metrics = prometheusMetrics({ now: () => now })
+    const observer = metrics.consumer('c', { source: { stream } })
+    const consumer = { name: 'c', handle: () => {} }
+    await run({ stream, cursors: memoryCursors(), consumer }, { toHead: true, observer })
+    for (let hours = 0; hours < 3; hours++) {
+      expect(valuesOf(await metrics.text(), 'c')).toMatchObject({ lag_seconds: 0, backlog: 0 })
+      now += 3_600_000
+    }
+  })
+
+  test.each<[string, Pick<Source, 'stream' | 'backlog' | 'blocked'>]>([
+    ['whose blocked() throws', { stream: memoryLog().source.stream, blocked: () => raise(new Error('away')) }],
     ['whose stream does not close', { stream: neverClosed }],
     ['that throws at once', { stream: memoryLog().source.stream, backlog: () => raise(new Error('away')) }],
   ])('are there within 2 s beside those of a source %s', async (_, source) => {

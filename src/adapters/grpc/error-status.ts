@@ -47,6 +47,8 @@ export const errorMembers: readonly string[] = [
 
 /** Trailers have no room for more. */
 const LONGEST_MESSAGE = 1000
+/** What is longer, as the cursor of a great many sources, is left out: the error stays what it is. */
+const LONGEST_MEMBER = 16_000
 
 /**
  * The status of an error: with details of this package's, and with those of luno/jettison, so that clients of both know it again. What
@@ -71,7 +73,9 @@ function detailOf(error: unknown, code: string): ReturnType<typeof create<typeof
   if (eventId !== undefined) detail.eventId = eventId
   for (const member of errorMembers) {
     const value = (error as Readonly<Record<string, unknown>>)[member]
-    if (typeof value === 'string' || typeof value === 'boolean') detail.members[member] = String(value)
+    if (typeof value !== 'string' && typeof value !== 'boolean') continue
+    const text = String(value)
+    if (text.length <= LONGEST_MEMBER) detail.members[member] = text
   }
   return detail
 }
