@@ -123,7 +123,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   const attempt = (o: RunOptions): Promise<Ended> =>
     run({ stream: source.stream, cursors, consumer }, { ...o, fromHead: !backfill })
   const running = restart === undefined ? attempt(told) : supervise(attempt, { ...restart, ...told })
-  await Promise.race([ready.promise, running])
+  if ((await Promise.race([ready.promise, running])) !== undefined) signal?.throwIfAborted() // without a place that is kept
 
   const closed = running.then((ended) => ended)
   const close = (): Promise<Ended> => {

@@ -55,6 +55,20 @@ describe('subscribe', () => {
     released.resolve()
   })
 
+  it('rejects with the reason of an abort that comes before the place is kept', async () => {
+    const opening = { name: 'never', stream: () => new Promise<never>(() => {}) }
+    const broken = { name: 'broken', stream: () => Promise.reject(new Error('no connection')) }
+    for (const [source, restart] of [
+      [opening, undefined],
+      [broken, {}],
+    ] as const) {
+      const ending = new AbortController()
+      const subscribing = subscribe({ source, name: 'early', handle: () => {}, signal: ending.signal, restart })
+      setTimeout(() => ending.abort(new Error('enough')), 5)
+      await expect(subscribing).rejects.toThrow('enough')
+    }
+  })
+
   it('starts again after a failure if it is told to, at the message that failed', async () => {
     const log = memoryLog()
     log.append({ type: 1, foreignId: 'a' }, { type: 1, foreignId: 'a' })
