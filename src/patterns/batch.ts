@@ -159,8 +159,11 @@ function gather(
     bytes += size
     if (events.length >= maxEvents || bytes >= maxBytes) return flush(signal)
     if (events.length > 1 || maxAgeMs === undefined) return
-    timer = new AbortController()
-    clock.sleep(maxAgeMs, timer.signal).then(flushByAge, () => {})
+    const mine = new AbortController()
+    timer = mine
+    // A clock may tell some turns late that this batch is due, when another one is gathered.
+    const due = (): void | Promise<void> => (timer === mine ? flushByAge() : undefined)
+    clock.sleep(maxAgeMs, mine.signal).then(due, () => {})
   }
 
   function take(event: Event): void | Promise<void> {

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Consumer, type Event, eventIdOf, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
+import {
+  type Consumer,
+  type Event,
+  eventIdOf,
+  memoryCursors,
+  memoryLog,
+  run,
+  systemClock,
+} from '../../src/core/index.ts'
 import {
   type BatchConsumer,
   type BatchOptions,
@@ -104,6 +112,21 @@ describe('a batch is handled', () => {
     expect(batches).toEqual([['1', '2', '3']])
     controller.abort()
     expect((await running).cursor).toBe('3@1')
+  })
+
+  test('no more when it was full before its age was told', async () => {
+    const clock = { ...systemClock, sleep: () => turns() } // tells it some turns late, whether it is still waited for or not
+    const { spec, batches } = scene(4, { maxEvents: 2, maxAgeMs: 500, clock })
+    const controller = new AbortController()
+    const running = run(spec, { signal: controller.signal })
+    await turns()
+    await turns()
+    controller.abort()
+    await running
+    expect(batches).toEqual([
+      ['1', '2'],
+      ['3', '4'],
+    ])
   })
 
   test('when the run is aborted, with a signal that is live', async () => {

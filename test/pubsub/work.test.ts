@@ -125,6 +125,7 @@ describe.concurrent('work of a stream', () => {
     const first = await s.open({ name: 'kept', maxPending: 1 })
     await (await taker(first)()).ack({ double: true })
     await first.close()
+    await expect(first.unsubscribe()).rejects.toThrow(/the consumer kept is still on the server/)
     const second = await s.open({ name: 'kept', from: 'end' }) // where a new one would begin
     expect((await taker(second)()).event.foreignId).toBe('b')
     await second.unsubscribe()

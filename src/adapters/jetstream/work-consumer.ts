@@ -63,7 +63,10 @@ export interface WorkConsumer extends AsyncIterable<Work>, AsyncDisposable {
    * given back, 0.5 s later at most. The consumer on the server stays if it has a name.
    */
   close(options?: { readonly drainMs?: number | undefined }): Promise<void>
-  /** Closes, and removes the consumer from the server: its place, and what is pending, are forgotten. */
+  /**
+   * Closes, and removes the consumer from the server: its place, and what is pending, are forgotten. Rejects with an `OptionError` if it
+   * was closed before, and stays there.
+   */
   unsubscribe(): Promise<void>
 }
 
@@ -120,6 +123,7 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
   const left: string[] = []
   let failure: { readonly error: unknown } | undefined
   let closing: Promise<void> | undefined
+  let removes = false
   let changed = Promise.withResolvers<void>()
   const change = (): void => {
     changed.resolve()
@@ -247,8 +251,18 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
     clearTimeout(timer)
   }
   function close(how: { drainMs?: number | undefined; remove: boolean }): Promise<void> {
-    closing ??= Promise.resolve().then(() => end(how))
+    if (closing === undefined) {
+      removes = how.remove
+      closing = Promise.resolve().then(() => end(how))
+    }
     return closing
+  }
+  async function unsubscribe(): Promise<void> {
+    await close({ remove: true })
+    if (removes) return
+    throw new OptionError(
+      `${log}: was closed before it was to be unsubscribed, so the consumer ${name} is still on the server: remove it there (nats consumer rm ${stream} ${name})`,
+    )
   }
   const onAbort = (): void => void close({ remove: !durable }).catch(() => {}) // what is left ends by itself
   signal?.addEventListener('abort', onAbort, { once: true })
@@ -277,7 +291,7 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
       },
     }),
     close: ({ drainMs } = {}) => close({ drainMs, remove: !durable }),
-    unsubscribe: () => close({ remove: true }),
+    unsubscribe,
     [Symbol.asyncDispose]: () => close({ remove: !durable }),
   }
 }
