@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 
 /** What a process used: memory at its peak, in bytes, and the processor's time; and what it printed. */
@@ -13,9 +16,9 @@ export interface Usage {
   readonly output: string
 }
 
-/** Loaded before the program: tells on file descriptor 3, at the end, what it used. */
+/** Loaded before the program: writes, at the end, what it used. The process may have been replaced meanwhile, which closes all other ways. */
 const REPORTER = `
-import { writeSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { getHeapStatistics } from 'node:v8'
 let heap = 0
 const look = () => {
@@ -26,8 +29,10 @@ setInterval(look, 5).unref()
 process.on('exit', () => {
   look()
   const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage()
-  writeSync(3, JSON.stringify({ resident: maxRSS * 1024, heap, cpu: (userCPUTime + systemCPUTime) / 1e6 }))
+  writeFileSync(process.env.USAGE_FILE, JSON.stringify({ resident: maxRSS * 1024, heap, cpu: (userCPUTime + systemCPUTime) / 1e6 }))
 })`
+
+let started = 0
 
 /** A process that is measured. */
 export interface MeasuredProcess {
@@ -42,19 +47,21 @@ export interface MeasuredProcess {
  * from the second run on the compiler's memory is not counted.
  */
 export function startMeasured(args: readonly string[], compileCache: string): MeasuredProcess {
+  const usage = join(tmpdir(), `reflex-bridge-usage-${process.pid}-${++started}.json`)
   const preload = ['--import', `data:text/javascript,${encodeURIComponent(REPORTER)}`]
   const child = spawn(process.execPath, [...process.execArgv, ...preload, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache, USAGE_FILE: usage },
   })
   const end = async (): Promise<Usage> => {
-    const [output, errors, told, [code]] = await Promise.all([
+    const [output, errors, [code]] = await Promise.all([
       text(child.stdout as NonNullable<typeof child.stdout>),
       text(child.stderr as NonNullable<typeof child.stderr>),
-      text(child.stdio[3] as NonNullable<typeof child.stderr>),
       once(child, 'close'),
     ])
     if (code !== 0) throw new Error(`${args.join(' ').slice(0, 200)} ended with ${code}: ${errors}`)
+    const told = await readFile(usage, 'utf8')
+    await rm(usage)
     return { ...(JSON.parse(told) as Omit<Usage, 'output'>), output }
   }
   return { stop: () => void child.kill('SIGTERM'), ended: end() }
