@@ -6,7 +6,7 @@ export async function turns(): Promise<void> {
   for (let i = 0; i < 5; i++) await immediate()
 }
 
-/** A clock by which nobody is given up who has not stopped within the time that a run gives: in a simulation that passes as any. */
+/** A clock by which the 10 s that `run` gives a consumer to stop never pass: simulated time would let them pass at once. */
 export function patient(clock: Clock): Clock {
   const sleep: Clock['sleep'] = (ms, signal) =>
     ms !== 10_000

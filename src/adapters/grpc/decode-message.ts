@@ -1,8 +1,8 @@
 import type { Cursor, Event } from '../../core/event.ts'
+import { decodeTrace } from '../../core/trace-bytes.ts'
 import { addHeader } from '../../core/wire.ts'
 import { withMicros } from '../../core/with-micros.ts'
 import { tags } from './field-numbers.ts'
-import { decodeTrace } from './trace-bytes.ts'
 
 /** What is in a message of a stream. */
 export interface StreamMessage {

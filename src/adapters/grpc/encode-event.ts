@@ -1,8 +1,8 @@
 import { ReflexError } from '../../core/errors.ts'
 import type { Batch, Event } from '../../core/event.ts'
+import { encodeTrace } from '../../core/trace-bytes.ts'
 import { headerPairs } from '../../core/wire.ts'
 import { tags } from './field-numbers.ts'
-import { encodeTrace } from './trace-bytes.ts'
 
 /** So many bytes of events are put into one message: few enough to stop soon when the client does not read. */
 const MESSAGE_BYTES = 16 * 1024

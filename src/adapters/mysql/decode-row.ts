@@ -1,10 +1,10 @@
 import { DecodeError } from '../../core/errors.ts'
 import type { Event, Headers } from '../../core/event.ts'
+import { decodeTrace } from '../../core/trace-bytes.ts'
 import { withMicros } from '../../core/with-micros.ts'
 import { parseHeaders } from '../../sql/headers-text.ts'
 import type { EventColumns, OptionalColumn } from './event-columns.ts'
 import type { Row } from './own-connection.ts'
-import { decodeTrace } from './trace-column.ts'
 
 /** The columns that `createDecoder` reads, in its order; those that the table does not have are null. */
 export function selectedColumns(columns: EventColumns, present: ReadonlySet<OptionalColumn>): string {

@@ -1,5 +1,6 @@
 import { ReflexError } from '../../core/errors.ts'
 import type { NewEvent } from '../../core/event.ts'
+import { encodeTrace } from '../../core/trace-bytes.ts'
 import { formatTimestamp } from '../../core/wire.ts'
 import { formatHeaders } from '../../sql/headers-text.ts'
 import type { EventColumns } from './event-columns.ts'
@@ -7,7 +8,6 @@ import { isNoop } from './is-noop.ts'
 import { explainMysql, isUnfit } from './mysql-error.ts'
 import type { PooledQuery } from './pooled-query.ts'
 import { type TableLayout, tableLayout } from './table-layout.ts'
-import { encodeTrace } from './trace-column.ts'
 
 const ROWS = 500
 /** Below the smallest `max_allowed_packet` in use, 16 MiB, as a payload is sent in hexadecimal digits. */

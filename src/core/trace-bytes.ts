@@ -7,7 +7,7 @@ const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
 const SAMPLED = 1
 
 /**
- * The header `traceparent` as luno/reflex keeps it in its column `trace`: a Protobuf message of the ids of the trace and of
+ * The header `traceparent` as luno/reflex keeps it in its column `trace`, and sends it: a Protobuf message of the ids of the trace and of
  * the span, in hexadecimal digits. It has no flags; other flags than 01 are added where Go does not see them. Undefined if
  * the header is not of version 00 of W3C Trace Context.
  */
@@ -22,7 +22,7 @@ export function encodeTrace(traceparent: string): Buffer | undefined {
   ])
 }
 
-/** The header `traceparent` of a column `trace`; undefined if it is something else. A trace without flags is sampled. */
+/** The header `traceparent` of these bytes; undefined if it is something else. A trace without flags is sampled. */
 export function decodeTrace(bytes: Uint8Array): string | undefined {
   const text = Buffer.from(bytes).toString('latin1')
   const [trace, span] = [text.slice(2, 34), text.slice(36, 52)]
