@@ -18,7 +18,8 @@ export interface Consumer {
   stop?(context: { readonly signal: AbortSignal }): void | Promise<void>
   /**
    * Holds the cursor back while background work is outstanding: the id of the last event before the first that is not
-   * settled, `""` if there is none since the start, `undefined` when nothing is outstanding.
+   * settled, `""` if there is none since the start, `undefined` when nothing is outstanding. Asked before each save, and every
+   * second after which something may be outstanding.
    */
   settled?(): Cursor | undefined
 }

@@ -3,10 +3,11 @@ import { checkPinned, checkSpec } from './check-run.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Consumer } from './consumer.ts'
 import { type CursorStore, savedCursor } from './cursor.ts'
-import { codeOf, eventIdOf, ReflexError, RunError, type RunStage, StreamEndedError } from './errors.ts'
+import { codeOf, eventIdOf, RunError, type RunStage, StreamEndedError } from './errors.ts'
 import type { Batch, Cursor, Event } from './event.ts'
 import { isThenable } from './is-thenable.ts'
 import type { Observer } from './observer.ts'
+import { stopConsumer } from './stop-consumer.ts'
 import { type EventStream, openStream, type StreamFunc } from './stream.ts'
 
 /** Which stream is consumed by whom, and where the cursor is kept. */
@@ -48,10 +49,8 @@ export interface RunResult extends Ended {
 
 /** A synchronous run lets timers and I/O in at least this often (rule 6 says 10 ms). */
 const YIELD_EVERY_MS = 8
-/** Within a long batch the cursor is saved at least this often. */
+/** Within a long batch, and while background work is outstanding, the cursor is saved at least this often. */
 const SAVE_EVERY_MS = 1000
-/** How long `consumer.stop` has before its signal aborts. */
-const STOP_WITHIN_MS = 10_000
 /** While events are quick, only each so many looks at the clock, which costs as much as handling one. */
 const STRIDE = 8
 
@@ -228,6 +227,22 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     await clock.sleep(wait, ending.signal)
   }
 
+  /** Waits for the next batch. What settles in the background meanwhile is saved: the stream may be idle for long. */
+  async function received(reading: Promise<IteratorResult<Batch>>): Promise<IteratorResult<Batch>> {
+    while (!ended && consumer.settled !== undefined && covered !== offered) {
+      const over = new AbortController()
+      const waited = clock.sleep(SAVE_EVERY_MS, over.signal).catch(() => {})
+      try {
+        const isRead = await Promise.race([reading.then(() => true), waited.then(() => false)])
+        if (isRead) break
+      } finally {
+        over.abort()
+      }
+      if (!ended) await save()
+    }
+    return await reading
+  }
+
   async function consume(): Promise<void> {
     if (ended) throw ending.signal.reason
     stage = 'cursor'
@@ -240,7 +255,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     let reading = iterator.next()
     for (let first = true; ; first = false) {
       stage = 'receive'
-      const { done, value: batch } = await reading
+      const { done, value: batch } = await received(reading)
       if (done) break
       if (first && pinHead) checkPinned(batch)
       reading = iterator.next() // one batch is read ahead, no more (rule 7)
@@ -275,27 +290,6 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     end(error)
   }
 
-  async function stop(): Promise<void> {
-    if (consumer.stop === undefined) return
-    const limit = new AbortController()
-    const stopped = new AbortController()
-    clock.sleep(STOP_WITHIN_MS, stopped.signal).then(
-      () =>
-        limit.abort(
-          new ReflexError(
-            'STOP_TIMEOUT',
-            `consumer ${JSON.stringify(name)} has not stopped within ${STOP_WITHIN_MS} ms`,
-          ),
-        ),
-      () => {},
-    )
-    try {
-      await consumer.stop({ signal: limit.signal })
-    } finally {
-      stopped.abort()
-    }
-  }
-
   async function close(): Promise<void> {
     await opened?.[Symbol.asyncDispose]()
   }
@@ -327,7 +321,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   }
   // The way out is the same after success, failure and abort, and each step is taken whatever became of the one before.
   if (started) {
-    await stop().catch((error) => note(error, 'handle'))
+    await stopConsumer(consumer, clock).catch((error) => note(error, 'handle'))
     await lastSave().catch((error) => note(error, 'commit'))
     await close().catch((error) => note(error, 'receive'))
     if (opened !== undefined) observer.closed?.({ name })

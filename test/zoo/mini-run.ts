@@ -134,6 +134,20 @@ export function miniRun<F extends string>(flaw?: F): typeof run {
         if (is('recover cannot swallow')) throw error
       }
     }
+    async function received<T>(reading: Promise<T>): Promise<T> {
+      while (
+        consumer.settled !== undefined &&
+        covered !== given &&
+        !is('waits for the next batch to save what settles')
+      ) {
+        const over = new AbortController()
+        const waited = clock.sleep(1000, over.signal).catch(() => {})
+        const isOver = await Promise.race([reading.then(() => true), waited]).finally(() => over.abort())
+        if (isOver === true || ending.signal.aborted) break
+        await save()
+      }
+      return reading
+    }
     async function consume(): Promise<void> {
       check()
       if (ending.signal.aborted) throw ending.signal.reason
@@ -170,7 +184,7 @@ export function miniRun<F extends string>(flaw?: F): typeof run {
             return opened[Symbol.asyncIterator]().next()
           })
         }
-        const { done, value: batch } = await reading
+        const { done, value: batch } = await received(reading)
         if (done) break
         if (is('reads ahead without a bound')) await Promise.resolve()
         reading = iterator.next()
@@ -278,6 +292,7 @@ export const runFlaws = {
   'saves on the way out only': 'luno/reflex: a crash replays up to 5 s of events',
   'saves every other batch': 'luno/reflex',
   'saves at the end of a batch only': 'Run, in order: within a long batch at least every second',
+  'waits for the next batch to save what settles': 'Run, in order: what settles on an idle stream is saved as well',
   'does not save before a delay': 'Run, in order: within a long batch at least every second',
   'saves positions without the incarnation': 'Contracts: position@incarnation',
   'overwrites whatever is stored': 'luno/reflex: two processes of one name fight over the cursor',

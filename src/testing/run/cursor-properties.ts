@@ -197,19 +197,26 @@ export const cursorProperties: readonly RunProperty[] = [
     schedules: scheduleOf(5, often(append), often(runOf({ batch })), recreate, rewind),
   }),
   required('L18', {
-    title: 'Within a long batch the cursor is saved at least every second.',
-    why: 'A crash in a slow batch repeats all of it.',
-    schedules: scheduleOf(
-      3,
-      often(appendMany),
-      appendAged,
-      runOf({
-        batch: fc.constant(16),
-        handling: awaited,
-        handlerMs: fc.constantFrom(300, 1_500, 999),
-        meanwhile: meanwhileOf(jump),
-      }),
-      runOf({ batch: fc.constant(16), delayMs: fc.constantFrom(5_000, 1_500), handling: awaited }),
+    title:
+      'Within a long batch, and while what is at work in the background settles, the cursor is saved at least every second.',
+    why: 'A crash in a slow batch, or in the night after the last event, repeats all of it.',
+    schedules: fc.oneof(
+      scheduleOf(
+        3,
+        often(appendMany),
+        runOf({
+          batch: fc.constant(16),
+          handling: awaited,
+          handlerMs: fc.constantFrom(300, 1_500, 999),
+          meanwhile: meanwhileOf(jump),
+        }),
+        runOf({ batch, endless: fc.constant(true), handling: fc.constant('background') }),
+      ),
+      fc.tuple(
+        appendAged,
+        appendAged,
+        runOf({ batch: fc.constant(16), delayMs: fc.constantFrom(5_000, 1_500), handling: awaited }),
+      ),
     ),
   }),
   required('O4', {

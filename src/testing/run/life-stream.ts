@@ -1,7 +1,7 @@
 import { untilAborted } from '../../core/abort.ts'
 import type { Batch } from '../../core/event.ts'
 import type { EventStream, StreamFunc } from '../../core/stream.ts'
-import { abort, begin, elapsed, end, failure, type Life, never, nextWanted, note } from './life.ts'
+import { abort, begin, elapsed, end, failure, type Life, never, nextWanted, note, settleOne } from './life.ts'
 import { positionOf } from './run-world.ts'
 
 /** The log, as one process sees it. */
@@ -101,6 +101,7 @@ export function lifeStream(life: Life): StreamFunc {
         if (life.dead) return never()
         life.yieldedAt = elapsed(life)
         life.batches.push({ to: position, at: elapsed(life) })
+        if (plan.handling === 'background') life.sleptMs = 0 // what it waited for was not this batch to be old enough
         return { done: false, value: batch }
       } finally {
         life.reading = false
@@ -171,7 +172,9 @@ export async function abortInAnHour(life: Life): Promise<void> {
   const earlier = new AbortController()
   life.onAbort = () => earlier.abort()
   try {
-    await life.sim.clock.sleep(3_600_000, earlier.signal)
+    await life.sim.clock.sleep(3_597_000, earlier.signal)
+    for (let left = life.stops === 0 ? life.outstanding.length : 0; left > 0; left--) settleOne(life)
+    await life.sim.clock.sleep(3000, earlier.signal)
   } catch {
     return
   }
@@ -182,12 +185,12 @@ export async function abortInAnHour(life: Life): Promise<void> {
 /** Where only the read is waited for, everything that was handed out is saved. */
 function checkIdle(life: Life): void {
   const { batches, saved, world, plan } = life
-  if (life.dead || life.settled || life.aborted || life.over !== undefined || plan.handling === 'background') return
+  if (life.dead || life.settled || life.aborted || life.over !== undefined || life.outstanding.length > 0) return
   if (life.handling + life.saving + life.sleeping > 0 || life.stops > 0) return
   const last = batches.at(-1)
   if (life.reading && last !== undefined && last.to > saved)
     world.violate(
-      'L9',
+      plan.handling === 'background' ? 'L18' : 'L9',
       `expected the cursor at ${last.to}, the position that was reached, but an idle run has ${life.known === '' ? 'none' : life.known} saved`,
     )
 }

@@ -137,13 +137,15 @@ export function newLife(
             )
         }
         life.sleeping++
-        life.sleptMs += ms
         try {
           await sim.clock.sleep(ms, signal)
+          life.sleptMs += ms
         } finally {
           life.sleeping--
           life.yieldedAt = elapsed(life)
         }
+        if (life.dead) return never()
+        if (life.stops === 0) settleOne(life)
         if (life.dead) return never()
       },
       yield: async () => {
