@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, inject, test } from 'vitest'
@@ -36,6 +38,18 @@ test('a URL nobody answers at is an error that names its variable, and not the p
   await expect(given).rejects.toThrow(/REDIS_URL is set, but redis does not answer at 127\.0\.0\.1:1: .*ECONNREFUSED/)
   const wrong = startServer('mysql', { env: { MYSQL_URL: 'http://root:secret@127.0.0.1:1' } })
   await expect(wrong).rejects.toThrow('MYSQL_URL: expected a URL like mysql://127.0.0.1:3306, got http://127.0.0.1:1')
+})
+
+test('a server that is given, and is busy at first, is waited for', async () => {
+  let asked = 0
+  await using slow = createServer((socket) => {
+    if (++asked > 1) socket.end(Buffer.from('\x4a\0\0\0\x0a9.7.0\0', 'latin1'))
+    socket.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await once(slow, 'listening')
+  const { port } = slow.address() as AddressInfo
+  const server = await startServer('mysql', { env: { MYSQL_URL: `mysql://root@127.0.0.1:${port}` } })
+  expect(server.version).toBe('9.7.0')
 })
 
 test.each(['redis', 'mysql', 'nats', 'kafka'] as const)(

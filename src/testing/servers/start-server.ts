@@ -1,12 +1,16 @@
+import { NoAnswerError } from './ask.ts'
 import { findExecutable } from './find-executable.ts'
 import { kafka } from './kafka.ts'
 import { mysql } from './mysql.ts'
 import { nats } from './nats.ts'
 import { redis } from './redis.ts'
-import type { Server, ServerName, ServerOrigin, StartServerOptions } from './server.ts'
+import type { Address, Server, ServerName, ServerOrigin, StartServerOptions } from './server.ts'
 import type { Installation, ServerContext, ServerDefinition } from './server-definition.ts'
 import { startServerProcess } from './server-process.ts'
 import { startContainer } from './start-container.ts'
+
+/** How often a server that is given, and may be busy, is waited for; each time for a second. */
+const GIVEN_ATTEMPTS = 15
 
 const definitions: Readonly<Record<ServerName, ServerDefinition>> = { kafka, nats, redis, mysql }
 
@@ -80,17 +84,7 @@ function contextOf(options: StartServerOptions): ServerContext {
 
 async function givenServer(definition: ServerDefinition, url: string, context: ServerContext): Promise<Server> {
   const address = definition.address(url)
-  let version: string | undefined
-  try {
-    version = await definition.probe(address, context.signal, url)
-  } catch (cause) {
-    context.signal.throwIfAborted()
-    const message = cause instanceof Error ? cause.message : String(cause)
-    throw new Error(
-      `${definition.variable} is set, but ${definition.name} does not answer at ${address.host}:${address.port}: ${message}`,
-      { cause },
-    )
-  }
+  const version = await probeGiven(definition, address, url, context)
   const tool = { kafka: undefined, nats: undefined, redis: 'redis-cli', mysql: 'mysql' }[definition.name]
   const client = tool === undefined ? undefined : await findExecutable(tool, context.env)
   return {
@@ -101,6 +95,27 @@ async function givenServer(definition: ServerDefinition, url: string, context: S
     origin: 'environment',
     cli: (wanted) => (wanted === tool && client !== undefined ? [client] : undefined),
     [Symbol.asyncDispose]: async () => {},
+  }
+}
+
+async function probeGiven(
+  definition: ServerDefinition,
+  address: Address,
+  url: string,
+  { signal }: ServerContext,
+): Promise<string | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await definition.probe(address, signal, url)
+    } catch (cause) {
+      signal.throwIfAborted()
+      if (cause instanceof NoAnswerError && attempt < GIVEN_ATTEMPTS) continue // it may be busy
+      const message = cause instanceof Error ? cause.message : String(cause)
+      throw new Error(
+        `${definition.variable} is set, but ${definition.name} does not answer at ${address.host}:${address.port}: ${message}`,
+        { cause },
+      )
+    }
   }
 }
 
