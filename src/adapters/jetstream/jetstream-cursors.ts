@@ -1,12 +1,12 @@
 import type { CursorStore } from '../../core/cursor.ts'
 import { CursorConflictError, codeOf, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import { decodeKey, encodeKey } from './bucket-key.ts'
 import { headerBlock } from './codec.ts'
 import { createOnServer } from './create-on-server.ts'
 import type { ConnectNats } from './nats-client.ts'
-import { isRefusal, type JetStreamConnection } from './nats-connection.ts'
-import { natsOnDemand } from './nats-on-demand.ts'
+import { connectNats, isRefusal, type JetStreamConnection } from './nats-connection.ts'
 import { findStream, type StreamConfig } from './stream-info.ts'
 import { bucketRisks } from './stream-risks.ts'
 import { subjectCounts } from './subject-counts.ts'
@@ -65,7 +65,7 @@ export function jetstreamCursors({ connect, bucket }: JetStreamCursorsOptions): 
   checkConnect(log, connect)
   const stream = `KV_${bucket}`
   const prefix = `$KV.${bucket}.`
-  const { use } = natsOnDemand(connect, { log })
+  const { use } = onDemand((signal) => connectNats(connect, { log, signal }))
   const lastSeen = new Map<string, Entry>()
 
   async function read(connection: JetStreamConnection, key: string): Promise<Entry> {

@@ -1,9 +1,10 @@
 import { type Appender, WrongLastIdError, withKnownOutcome } from '../../core/appender.ts'
 import { codeOf, messageOf, OptionError } from '../../core/errors.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import { encodeHeaderText } from '../../core/wire.ts'
 import { encodeMessage, withHeaders } from './encode-message.ts'
 import type { ConnectNats } from './nats-client.ts'
-import { natsOnDemand } from './nats-on-demand.ts'
+import { connectNats } from './nats-connection.ts'
 import { ownHeadersBytes } from './publisher.ts'
 import { routeSubject, type SubjectsBelow } from './route-subject.ts'
 import { checkSize } from './sink-errors.ts'
@@ -34,7 +35,7 @@ export function jetstreamPublisher({ connect, stream, subject }: JetStreamPublis
   const log = `nats:${stream}/${typeof subject === 'string' ? subject : subject?.prefix}`
   const routed = routeSubject(log, subject)
   checkConnect(log, connect)
-  const { use } = natsOnDemand(connect, { log })
+  const { use } = onDemand((signal) => connectNats(connect, { log, signal }))
 
   return {
     name: log,

@@ -1,7 +1,7 @@
 import type { Notifier } from '../../core/notifier.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats } from './nats-connection.ts'
-import { natsOnDemand } from './nats-on-demand.ts'
 
 /**
  * Hints between processes by core NATS on a subject, which is to be the same for all that share a log; no stream is needed.
@@ -11,7 +11,7 @@ import { natsOnDemand } from './nats-on-demand.ts'
  */
 export function natsNotifier(connect: ConnectNats, subject: string): Notifier {
   const log = `nats:${subject}`
-  const publisher = natsOnDemand(connect, { log })
+  const publisher = onDemand((signal) => connectNats(connect, { log, signal }))
   return {
     notify: () => publisher.use(async (connection) => connection.publish(subject)),
     subscribe: async (onHint, signal) => {

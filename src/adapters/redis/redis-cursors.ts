@@ -1,7 +1,8 @@
 import type { CursorStore } from '../../core/cursor.ts'
 import { CursorConflictError, OptionError } from '../../core/errors.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import { checkRedisClient, type RedisClient } from './redis-client.ts'
-import { redisOnDemand } from './redis-on-demand.ts'
+import { connectRedis } from './redis-connection.ts'
 import { redisScript } from './redis-script.ts'
 
 /** Options of `redisCursors`. */
@@ -28,7 +29,7 @@ export function redisCursors(redis: RedisClient, { prefix = 'reflex:' }: RedisCu
   if (typeof prefix !== 'string')
     throw new OptionError(`redisCursors: prefix must be a string, but is ${JSON.stringify(prefix)}`)
   const key = `${redis.options.keyPrefix ?? ''}${prefix}cursors`
-  const { use } = redisOnDemand(redis, { log: `redis:${key}`, name: 'reflex-cursors' })
+  const { use } = onDemand((signal) => connectRedis(redis, { log: `redis:${key}`, name: 'reflex-cursors', signal }))
 
   return {
     get: async (consumer, { signal } = {}) => {

@@ -1,9 +1,10 @@
 import { type Appender, WrongLastIdError, withKnownOutcome } from '../../core/appender.ts'
 import { OptionError } from '../../core/errors.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import { encodeEntry } from './codec.ts'
 import { parseEntryId } from './entry-id.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
-import { redisOnDemand } from './redis-on-demand.ts'
+import { connectRedis } from './redis-connection.ts'
 import { redisScript } from './redis-script.ts'
 
 /** Options of `redisPublisher`. */
@@ -52,7 +53,7 @@ export function redisPublisher(redis: RedisClient, options: RedisPublisherOption
   const log = `redis:${key}`
   if (!Number.isSafeInteger(dedupeMs) || dedupeMs < 1)
     throw new OptionError(`${log}: dedupeMs must be a positive integer of ms, but is ${dedupeMs}`)
-  const { use } = redisOnDemand(redis, { log, name: 'reflex-publisher' })
+  const { use } = onDemand((signal) => connectRedis(redis, { log, name: 'reflex-publisher', signal }))
   const tag = /^[^{]*\{([^}]+)\}/.exec(key)?.[1]
   const published = tag === undefined ? `reflex:{${key}}:published:` : `reflex:{${tag}}:${key}:published:`
 

@@ -1,11 +1,12 @@
 import { OptionError } from '../../core/errors.ts'
+import { onDemand } from '../../core/on-demand.ts'
 import type { Source } from '../../core/stream.ts'
 import { type DecodeEntry, decodeEntry, pairsOf } from './codec.ts'
 import { countEntries } from './count-entries.ts'
 import { compareIds, parseEntryId } from './entry-id.ts'
 import { knownAt, provePosition, type RawEntry, readPage } from './log-page.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
-import { redisOnDemand } from './redis-on-demand.ts'
+import { connectRedis } from './redis-connection.ts'
 import { streamEntries } from './stream-entries.ts'
 
 /** Options of `redisStream`. */
@@ -46,7 +47,7 @@ export function redisStream(redis: RedisClient, options: RedisStreamOptions): So
   }
   const toEvent: typeof decodeEntry =
     decode === undefined ? decodeEntry : (id, fields, key) => ({ ...decode({ id, fields: pairsOf(fields) }, key), id })
-  const { use } = redisOnDemand(redis, { log, name: 'reflex-lookup' })
+  const { use } = onDemand((signal) => connectRedis(redis, { log, name: 'reflex-lookup', signal }))
 
   return {
     name: log,

@@ -1,27 +1,27 @@
-import { untilAborted } from '../../core/abort.ts'
-import type { RedisClient } from './redis-client.ts'
-import { connectRedis, type RedisConnection } from './redis-connection.ts'
+import { untilAborted } from './abort.ts'
 
 /** A connection that is made when it is needed and closed when it is not, for what has no lifetime of its own. */
-export interface RedisOnDemand {
+export interface OnDemand<Connection> {
   /** Hands a live connection to `work`; a connection that has died is replaced, what was sent over it is not sent again. */
-  use<T>(work: (connection: RedisConnection) => Promise<T>, signal?: AbortSignal): Promise<T>
+  use<T>(work: (connection: Connection) => Promise<T>, signal?: AbortSignal): Promise<T>
 }
 
 /** So soon after the last use it is closed (rule 6 allows 1 s). */
 const IDLE_MS = 500
 
-/** Makes a connection on demand; `log` names it in errors, `name` in CLIENT LIST. */
-export function redisOnDemand(redis: RedisClient, { log, name }: { log: string; name: string }): RedisOnDemand {
-  let current: Promise<RedisConnection> | undefined
+/** Makes a connection on demand, by `connect`; `closed` of a connection settles when it has died. */
+export function onDemand<Connection extends AsyncDisposable & { readonly closed: Promise<unknown> }>(
+  connect: (signal: AbortSignal) => Promise<Connection>,
+): OnDemand<Connection> {
+  let current: Promise<Connection> | undefined
   let unwanted = new AbortController()
   let users = 0
   let idle: NodeJS.Timeout | undefined
 
-  function connection(): Promise<RedisConnection> {
+  function connection(): Promise<Connection> {
     if (current !== undefined) return current
     unwanted = new AbortController()
-    const made = connectRedis(redis, { log, name, signal: unwanted.signal })
+    const made = connect(unwanted.signal)
     const forget = (): void => {
       if (current === made) current = undefined
     }
