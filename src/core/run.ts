@@ -317,7 +317,8 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
     }
   } catch (error) {
     note(error)
-    if (conflict) end(error) // what is at work in the background is told: another runner does the same
+    // What is at work in the background is told: another runner does the same, or `stop` will not be called.
+    if (conflict || !started) end(error)
   }
   // The way out is the same after success, failure and abort, and each step is taken whatever became of the one before.
   if (started) {

@@ -1,10 +1,11 @@
 import { untilAborted } from '../core/abort.ts'
 import type { Consumer } from '../core/consumer.ts'
-import { OptionError, ReflexError } from '../core/errors.ts'
-import type { Cursor, Event } from '../core/event.ts'
+import { ReflexError } from '../core/errors.ts'
+import type { Event } from '../core/event.ts'
 import { checkLimit } from './check-limit.ts'
 import { eventWindow } from './event-window.ts'
 import { handlerError } from './handler-error.ts'
+import { perRun, type RunOf, type RunState } from './per-run.ts'
 import { refuseMembers } from './refuse-members.ts'
 
 /** What a handler is given with each event. The first word on it counts; further ones do nothing. */
@@ -33,6 +34,8 @@ export interface AckOptions {
  * Makes a consumer whose events are done when that is said, by `ack`, not when the handler returns. The cursor moves only over what is
  * acknowledged without a gap. When a run ends it waits until there was a word on every event, for as long as `run` lets it, 10 s.
  *
+ * It is for one run at a time; another one is refused with `CONSUMER_IN_USE`. Under `withLease` its handler is given the token.
+ *
  * Throws an `OptionError` if `maxUnacked` is not a whole number from 1 on, and for a consumer with `recover` or `settled`.
  *
  * @example await run({ stream, cursors, consumer: ack({ name: 'print', handle: (event, { ack, fail }) => queue.push(event, (error) => (error ? fail(error) : ack())) }) })
@@ -42,46 +45,21 @@ export function ack(consumer: AckConsumer, { maxUnacked = 1000 }: AckOptions = {
   const what = `ack consumer ${JSON.stringify(name)}`
   checkLimit(what, 'maxUnacked', maxUnacked)
   refuseMembers(what, consumer, 'settled', 'recover')
-  let open: Open | undefined
 
   return {
     name,
     ...(types === undefined ? {} : { types }),
     ...(filter === undefined ? {} : { filter: (event: Event) => filter.call(consumer, event) }),
-    start: async (context) => {
-      await consumer.start?.(context)
-      open = openEvents(consumer, { maxUnacked, ...context })
-    },
-    handle: (event) => {
-      if (open === undefined) throw new OptionError(`${what}: is given to run, which starts it`)
-      return open.take(event)
-    },
-    stop: async (context) => {
-      try {
-        await open?.finish(context.signal)
-      } finally {
-        await consumer.stop?.(context)
-      }
-    },
-    settled: () => open?.settled(),
+    ...perRun(what, consumer, (of) => openEvents(consumer, maxUnacked, of)),
   }
 }
 
 /** The events of one run on which nothing was said yet. */
-interface Open {
-  take(event: Event): void | Promise<void>
-  finish(limit: AbortSignal): Promise<void>
-  settled(): Cursor | undefined
-}
-
 function openEvents(
   consumer: AckConsumer,
-  {
-    maxUnacked,
-    signal,
-    fail,
-  }: { readonly maxUnacked: number; readonly signal: AbortSignal; fail(error: unknown): void },
-): Open {
+  maxUnacked: number,
+  { signal, fail, contextOf, isTakenOver }: RunOf,
+): RunState {
   const window = eventWindow(maxUnacked)
   const own = new AbortController()
   /** The run has ended early: by an abort, an error, or because its time to stop is over. */
@@ -114,26 +92,24 @@ function openEvents(
       if (!signal.aborted) fail(told)
       return told
     }
+    const ack = (): void => {
+      if (isSaid) return
+      if (hasEnded)
+        throw new ReflexError(
+          'ACK_TOO_LATE',
+          `event ${event.id} was acknowledged after the run of consumer ${JSON.stringify(consumer.name)} had ended: it is handled again. ` +
+            'Heed the signal that comes with the event, and acknowledge within 10 s after it.',
+          { retriable: false, eventId: event.id },
+        )
+      say()
+      window.settle(place)
+    }
+    const giveUp = (error: unknown): void => {
+      if (!isSaid && !hasEnded) fail(failed(error))
+    }
     let work: void | Promise<void>
     try {
-      work = consumer.handle(event, {
-        signal: ending,
-        ack: () => {
-          if (isSaid) return
-          if (hasEnded)
-            throw new ReflexError(
-              'ACK_TOO_LATE',
-              `event ${event.id} was acknowledged after the run of consumer ${JSON.stringify(consumer.name)} had ended: it is handled again. ` +
-                'Heed the signal that comes with the event, and acknowledge within 10 s after it.',
-              { retriable: false, eventId: event.id },
-            )
-          say()
-          window.settle(place)
-        },
-        fail: (error) => {
-          if (!isSaid && !hasEnded) fail(failed(error))
-        },
-      })
+      work = consumer.handle(event, contextOf({ signal: ending, ack, fail: giveUp }))
     } catch (error) {
       throw thrown(error)
     }
@@ -147,7 +123,10 @@ function openEvents(
     take: (event) => {
       if (failure !== undefined) throw failure.error
       if (window.size < maxUnacked) return offer(event)
-      return untilAborted(window.room(), ending).then(() => offer(event))
+      return untilAborted(window.room(), ending).then(() => {
+        if (isTakenOver() || ending.aborted) throw ending.reason // while it waited
+        return offer(event)
+      })
     },
     finish: async (limit) => {
       try {

@@ -5,8 +5,8 @@ import { OptionError } from '../core/errors.ts'
 import type { Cursor, Event } from '../core/event.ts'
 import { checkLimit } from './check-limit.ts'
 import { handlerError } from './handler-error.ts'
+import { perRun, type RunOf, type RunState } from './per-run.ts'
 import { refuseMembers } from './refuse-members.ts'
-import { isTakenOver } from './taken-over.ts'
 
 /** What handles events in batches. Only `name` and `handle` are needed; the rest is as in `Consumer`. */
 export interface BatchConsumer extends Pick<Consumer, 'name' | 'types' | 'filter' | 'start' | 'stop'> {
@@ -32,6 +32,8 @@ export interface BatchOptions {
  * from its first event by the next run. When a run ends otherwise, what was gathered is handled as a smaller batch, unless another runner
  * has taken over. With `maxAgeMs` alone memory is not bounded but by what comes in that time.
  *
+ * It is for one run at a time; another one is refused with `CONSUMER_IN_USE`. Under `withLease` its handler is given the token.
+ *
  * Throws an `OptionError` if there is no limit, or one that is not a whole number from 1 on, and for a consumer with `recover` or `settled`.
  *
  * @example await run({ stream, cursors, consumer: batch({ name: 'report', handle: (events) => insertAll(events) }, { maxEvents: 500, maxAgeMs: 1000 }) })
@@ -46,44 +48,15 @@ export function batch(consumer: BatchConsumer, options: BatchOptions): Consumer 
   refuseMembers(what, consumer, 'settled', 'recover')
   const { maxEvents = Number.POSITIVE_INFINITY, maxBytes = Number.POSITIVE_INFINITY, maxAgeMs } = limits
 
-  let gathering: Gathering | undefined
-  /** Of an earlier run, whose handler did not heed its signal. */
-  let straggling: Promise<void> | undefined
-
   return {
     name,
     ...(types === undefined ? {} : { types }),
     ...(filter === undefined ? {} : { filter: (event: Event) => filter.call(consumer, event) }),
-    start: async (context) => {
-      if (straggling !== undefined) await untilAborted(straggling, context.signal)
-      await consumer.start?.(context)
-      gathering = gather(consumer, { maxEvents, maxBytes, maxAgeMs, clock, ...context })
-    },
-    handle: (event) => {
-      if (gathering === undefined) throw new OptionError(`${what}: is given to run, which starts it`)
-      return gathering.take(event)
-    },
-    stop: async (context) => {
-      try {
-        await gathering?.finish(context.signal)
-      } finally {
-        straggling = gathering?.flushing()
-        await consumer.stop?.(context)
-      }
-    },
-    settled: () => gathering?.settled(),
+    ...perRun(what, consumer, (of) => gather(consumer, { maxEvents, maxBytes, maxAgeMs, clock }, of)),
   }
 }
 
 /** What one run gathers. */
-interface Gathering {
-  take(event: Event): void | Promise<void>
-  finish(limit: AbortSignal): Promise<void>
-  settled(): Cursor | undefined
-  /** Settles with the batch that is handled now. */
-  flushing(): Promise<void> | undefined
-}
-
 function gather(
   consumer: BatchConsumer,
   {
@@ -91,17 +64,14 @@ function gather(
     maxBytes,
     maxAgeMs,
     clock,
-    signal,
-    fail,
   }: {
     readonly maxEvents: number
     readonly maxBytes: number
     readonly maxAgeMs: number | undefined
     readonly clock: Clock
-    readonly signal: AbortSignal
-    fail(error: unknown): void
   },
-): Gathering {
+  { signal, fail, contextOf, isTakenOver }: RunOf,
+): RunState {
   let events: Event[] = []
   let bytes = 0
   let flushed: Cursor = ''
@@ -129,7 +99,7 @@ function gather(
     }
     let work: void | Promise<void>
     try {
-      work = consumer.handle(ready, { signal: given })
+      work = consumer.handle(ready, contextOf({ signal: given }))
     } catch (error) {
       return failed(error)
     }
@@ -146,7 +116,7 @@ function gather(
   /** Nobody waits for this one. */
   async function flushByAge(): Promise<void> {
     timer = undefined
-    if (signal.aborted) return // what is left is for the end
+    if (isTakenOver() || signal.aborted) return // what is left is for the end
     try {
       await flush(signal)
     } catch (error) {
@@ -167,23 +137,29 @@ function gather(
   }
 
   function take(event: Event): void | Promise<void> {
-    if (flushing !== undefined) return flushing.then(() => take(event))
+    if (flushing !== undefined) return flushing.then(() => takeLate(event))
     if (failure !== undefined) throw failure.error
     const size = maxBytes === Number.POSITIVE_INFINITY ? 0 : sizeOf(event)
     const work = events.length > 0 && bytes + size > maxBytes ? flush(signal) : undefined
-    return work === undefined ? add(event, size) : work.then(() => add(event, size))
+    return work === undefined ? add(event, size) : work.then(() => takeLate(event))
+  }
+
+  /** It has waited for a batch, and the run may have ended by now. */
+  function takeLate(event: Event): void | Promise<void> {
+    if (isTakenOver() || signal.aborted) throw signal.reason
+    return take(event)
   }
 
   return {
     take,
-    finish: async (limit) => {
+    finish: async (limit, drain) => {
       timer?.abort()
       if (flushing !== undefined) await untilAborted(flushing, limit)
-      if (failure !== undefined || events.length === 0 || isTakenOver(signal)) return
-      await untilAborted(Promise.resolve(flush(limit)), limit)
+      if (failure !== undefined || events.length === 0 || isTakenOver()) return
+      await untilAborted(Promise.resolve(flush(drain)), limit)
     },
     settled: () => (events.length > 0 || flushing !== undefined || failure !== undefined ? flushed : undefined),
-    flushing: () => flushing,
+    atWork: () => flushing,
   }
 }
 

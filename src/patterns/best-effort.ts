@@ -4,6 +4,7 @@ import { codeOf, messageOf } from '../core/errors.ts'
 import type { Observer } from '../core/observer.ts'
 import { forwardConsumer } from './forward-consumer.ts'
 import { afterRecover, handleAgain, nextDelay } from './handle-again.ts'
+import { refuseBackground } from './refuse-members.ts'
 import { noRetry, type RetryPolicy } from './retry-policy.ts'
 
 /** Options of `bestEffort`. */
@@ -29,12 +30,15 @@ export interface BestEffortConsumer extends Consumer {
  * `deadLetter` for what may not. The consumer's own `recover` is asked first. Never skipped: an event that failed after the abort, or
  * with an error of the kind `fenced`, and one whose handler is still at work (`HANDLER_STUCK`); these fail the run.
  *
+ * Throws an `OptionError` for a consumer with `settled`: what fails in its background is not seen here.
+ *
  * @example bestEffort(thumbnails, { policy: stopAfterAttempts(constant(50), 3), observer: { passed: ({ reason }) => log.warn(reason) } })
  */
 export function bestEffort(
   consumer: Consumer,
   { policy = noRetry, observer, clock = systemClock, random = Math.random }: BestEffortOptions = {},
 ): BestEffortConsumer {
+  refuseBackground('bestEffort', consumer)
   let skipped = 0
   return {
     ...forwardConsumer(consumer),

@@ -105,19 +105,22 @@ export function chaos({ seed, probability, maxDelayMs = 0, clock = systemClock }
   const streamOf = ({ name, stream }: Source): StreamFunc => {
     const opened: StreamFunc = async (after, options) => {
       const inner = await stream(after, options)
+      const closed = new AbortController()
+      const signal = options.signal ? AbortSignal.any([options.signal, closed.signal]) : closed.signal
       async function* batches(): AsyncGenerator<Batch> {
         for (;;) {
-          const { done, value } = await call('read', name, next, options)
+          const { done, value } = await call('read', name, next, { signal })
           if (done) return
           yield value
         }
       }
       const iterator = inner[Symbol.asyncIterator]()
       const next = () => iterator.next()
-      return eventStream(batches(), () => inner[Symbol.asyncDispose](), {
-        signal: options.signal,
-        incarnation: inner.incarnation,
-      })
+      const close = (): Promise<void> => {
+        closed.abort('closed')
+        return Promise.resolve(inner[Symbol.asyncDispose]())
+      }
+      return eventStream(batches(), close, { signal: options.signal, incarnation: inner.incarnation })
     }
     return (after, options) =>
       call('open', name, () => opened(after, options), {

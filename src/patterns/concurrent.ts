@@ -1,12 +1,11 @@
 import { untilAborted } from '../core/abort.ts'
 import type { Consumer } from '../core/consumer.ts'
-import { OptionError } from '../core/errors.ts'
-import type { Cursor, Event } from '../core/event.ts'
+import type { Event } from '../core/event.ts'
 import { checkLimit } from './check-limit.ts'
 import { eventWindow, type Place } from './event-window.ts'
 import { handlerError } from './handler-error.ts'
+import { perRun, type RunOf, type RunState } from './per-run.ts'
 import { refuseMembers } from './refuse-members.ts'
-import { isTakenOver } from './taken-over.ts'
 
 /** Options of `concurrent`. */
 export interface ConcurrentOptions {
@@ -29,6 +28,8 @@ export interface ConcurrentOptions {
  * When the run ends well, everything that was taken on is done. After an abort only as much is begun as stands before something that
  * was begun: so nothing that is done is handled again. Where another runner has taken over, nothing is.
  *
+ * It is for one run at a time; another one is refused with `CONSUMER_IN_USE`. Under `withLease` its handler is given the token.
+ *
  * Throws an `OptionError` on a limit that is not a whole number from 1 on, and for a consumer that holds its cursor back itself.
  *
  * @example await run({ stream, cursors, consumer: concurrent({ name: 'mailer', handle: (event) => send(event) }, { maxInFlight: 20 }) })
@@ -41,10 +42,6 @@ export function concurrent(consumer: Consumer, options: ConcurrentOptions): Cons
   checkLimit(what, 'maxWindow', maxWindow)
   refuseMembers(what, consumer, 'settled')
 
-  let work: Work | undefined
-  /** Of an earlier run, whose handlers did not heed their signal. */
-  let straggling: Promise<void> | undefined
-
   return {
     name,
     ...(types === undefined ? {} : { types }),
@@ -53,24 +50,7 @@ export function concurrent(consumer: Consumer, options: ConcurrentOptions): Cons
     ...(recover === undefined
       ? {}
       : { recover: (...about: Parameters<typeof recover>) => recover.apply(consumer, about) }),
-    start: async (context) => {
-      if (straggling !== undefined) await untilAborted(straggling, context.signal)
-      await consumer.start?.(context)
-      work = begin(consumer, { maxInFlight, maxWindow, key, ...context })
-    },
-    handle: (event) => {
-      if (work === undefined) throw new OptionError(`${what}: is given to run, which starts it`)
-      return work.take(event)
-    },
-    stop: async (context) => {
-      try {
-        await work?.finish(context.signal)
-      } finally {
-        straggling = work?.idle()
-        await consumer.stop?.(context)
-      }
-    },
-    settled: () => work?.settled(),
+    ...perRun(what, consumer, (of) => begin(consumer, { maxInFlight, maxWindow, key }, of)),
   }
 }
 
@@ -83,30 +63,15 @@ interface Task {
 }
 
 /** What one run has at work. */
-interface Work {
-  take(event: Event): void | Promise<void>
-  finish(limit: AbortSignal): Promise<void>
-  settled(): Cursor | undefined
-  /** Resolves when no handler is at work; undefined if none is. */
-  idle(): Promise<void> | undefined
-}
-
 function begin(
   consumer: Consumer,
   {
     maxInFlight,
     maxWindow,
     key,
-    signal,
-    fail,
-  }: {
-    readonly maxInFlight: number
-    readonly maxWindow: number
-    key(event: Event): string
-    readonly signal: AbortSignal
-    fail(error: unknown): void
-  },
-): Work {
+  }: { readonly maxInFlight: number; readonly maxWindow: number; key(event: Event): string },
+  { signal, fail, contextOf, isTakenOver }: RunOf,
+): RunState {
   const window = eventWindow(maxWindow)
   /** What waits for one of the same key; a key that is here is at work, or about to be. */
   const queues = new Map<string, Task[]>()
@@ -120,12 +85,13 @@ function begin(
   const own = new AbortController()
   /** The run has ended early: by an abort, an error, or because its time to stop is over. */
   const ending = AbortSignal.any([signal, own.signal])
-  let limit: AbortSignal | undefined // that of the time to stop
+  let draining: { readonly limit: AbortSignal; readonly signal: AbortSignal } | undefined // the time to stop
 
   /** Once the run has ended early, only what stands before something that was begun. */
   function mayBegin({ number }: Task): boolean {
-    if (failure !== undefined || isTakenOver(signal)) return false
-    return !ending.aborted || (limit?.aborted === false && number <= newest)
+    if (failure !== undefined) return false
+    if (ending.aborted && !(draining?.limit.aborted === false && number <= newest)) return false
+    return !isTakenOver()
   }
 
   function pump(): void {
@@ -143,8 +109,8 @@ function begin(
   function handle(task: Task): void {
     running++
     newest = Math.max(newest, task.number)
-    const context = { signal: ending.aborted && limit !== undefined ? limit : ending }
-    const about = { what: `event ${task.event.id}`, eventId: task.event.id, ...context }
+    const context = contextOf({ signal: ending.aborted && draining !== undefined ? draining.signal : ending })
+    const about = { what: `event ${task.event.id}`, eventId: task.event.id, signal: context.signal }
     const isFinal = (): boolean => consumer.recover === undefined || context.signal.aborted
     let result: void | Promise<void>
     try {
@@ -214,18 +180,18 @@ function begin(
       if (window.size < maxWindow) return takeOn(event)
       return untilAborted(window.room(), ending).then(() => takeOn(event))
     },
-    finish: async (given) => {
-      limit = given
-      const onLimit = (): void => own.abort(given.reason)
-      given.addEventListener('abort', onLimit, { once: true })
+    finish: async (limit, drain) => {
+      draining = { limit, signal: drain }
+      const onLimit = (): void => own.abort(limit.reason)
+      limit.addEventListener('abort', onLimit, { once: true })
       pump()
       try {
-        await untilAborted(whenIdle() ?? Promise.resolve(), given)
+        await untilAborted(whenIdle() ?? Promise.resolve(), limit)
       } finally {
-        given.removeEventListener('abort', onLimit)
+        limit.removeEventListener('abort', onLimit)
       }
     },
     settled: () => window.settled(),
-    idle: whenIdle,
+    atWork: whenIdle,
   }
 }

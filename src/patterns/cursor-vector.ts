@@ -68,17 +68,25 @@ export interface Origin {
  * @example originOf(event.id) // { source: 'orders', id: '17' }
  */
 export function originOf(id: string): Origin {
-  const { of: source, vector } = split(id)
-  const own =
-    source === undefined
-      ? undefined
-      : vector.split('&').find((text) => text.startsWith(`${encodeURIComponent(source)}=`))
+  const { of: source } = split(id)
+  const own = ownPart(id)
   if (source === undefined || own === undefined)
     throw new OptionError(
       `expected the id of an event of merge, as orders:orders=17&payments=4, but found ${JSON.stringify(id)}`,
     )
   const [position = ''] = own.slice(own.indexOf('=') + 1).split('@')
   return { source, id: decodeURIComponent(position) }
+}
+
+/** What of the id of an event is the same whenever it is read: of one of a merged source the part of that source, else all of it. */
+export function stableId(id: string): string {
+  return ownPart(id) ?? id
+}
+
+function ownPart(id: string): string | undefined {
+  const { of: source, vector } = split(id)
+  if (source === undefined) return undefined
+  return vector.split('&').find((text) => text.startsWith(`${encodeURIComponent(source)}=`))
 }
 
 function split(text: string): { readonly of: string | undefined; readonly vector: string } {

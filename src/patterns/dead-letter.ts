@@ -5,6 +5,8 @@ import type { Event } from '../core/event.ts'
 import type { Observer } from '../core/observer.ts'
 import { forwardConsumer } from './forward-consumer.ts'
 import { afterRecover, type Context, handleAgain, nextDelay } from './handle-again.ts'
+import { oneRun } from './one-run.ts'
+import { refuseBackground } from './refuse-members.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 
 /** An event that a consumer has failed at, and has not gone past. */
@@ -70,6 +72,9 @@ const PAGE = 100
  *
  * A handler that is stuck (see `withTimeout`) fails the run for good, at each attempt; the last one is recorded, and passed, before.
  *
+ * It is for one run at a time; another one is refused with `CONSUMER_IN_USE`. Throws an `OptionError` for a consumer with `settled`:
+ * what fails in its background is not seen here.
+ *
  * @example deadLetter(mailer, { letters: mysqlDeadLetters(pool), policy: stopAfterAttempts(withJitter(exponential(100)), 5) })
  */
 export function deadLetter(
@@ -77,11 +82,11 @@ export function deadLetter(
   { letters, policy, observer, clock = systemClock, random = Math.random }: DeadLetterOptions,
 ): Consumer {
   const { name } = consumer
+  refuseBackground('deadLetter', consumer)
+  const guard = oneRun(`deadLetter of consumer ${JSON.stringify(name)}`)
   /** The letters, by event, of those that are to be closed when the event is handled. */
   const failing = new Map<string, string>()
-  let failRun: (error: unknown) => void = (error) => {
-    throw error
-  }
+  let failRun: (error: unknown) => void = () => {}
 
   async function stored<T>(writing: Promise<T>, error: unknown, event: Event, { signal }: Context): Promise<T> {
     try {
@@ -102,50 +107,67 @@ export function deadLetter(
     failing.delete(eventId)
   }
 
+  const { handle, recover } = handleAgain(consumer, {
+    clock,
+    failed: async ({ error, event, context }) => {
+      const { signal } = context
+      const stuck = codeOf(error) === 'HANDLER_STUCK'
+      const letter = await stored(letters.attempt(name, error, event, { signal }), error, event, context)
+      failing.set(event.id, letter.id)
+      const elapsedMs = Math.max(0, clock.now() - letter.createdAt)
+      const delay = nextDelay(policy, { error, attempt: letter.attempts, elapsedMs, random: random() })
+      if (delay !== 'stop') {
+        if (stuck) throw error
+        return delay
+      }
+      const given = stuck ? { error } : await afterRecover(consumer, { error, event, context })
+      if (given === undefined) {
+        await close(event.id)
+        return 'pass'
+      }
+      await stored(letters.record(name, given.error, event, { signal }), given.error, event, context)
+      failing.delete(event.id)
+      observer?.passed?.({ eventId: event.id, as: 'dead letter', reason: messageOf(given.error) })
+      if (stuck) failRun(error) // what is at work must not go on unnoticed, but need not be met again
+      return 'pass'
+    },
+    handled: ({ id }) => (failing.has(id) ? close(id) : undefined),
+  })
+  async function findFailing(signal: AbortSignal): Promise<void> {
+    failing.clear()
+    for (let after: string | undefined; ; ) {
+      const page = await letters.list({ consumer: name, status: 'failing', after, limit: PAGE, signal })
+      for (const { eventId, id } of page) failing.set(eventId, id)
+      if (page.length < PAGE) return
+      after = page.at(-1)?.id
+    }
+  }
+
   return {
     ...forwardConsumer(consumer),
-    ...handleAgain(consumer, {
-      clock,
-      failed: async ({ error, event, context }) => {
-        const { signal } = context
-        const stuck = codeOf(error) === 'HANDLER_STUCK'
-        const letter = await stored(letters.attempt(name, error, event, { signal }), error, event, context)
-        failing.set(event.id, letter.id)
-        const elapsedMs = Math.max(0, clock.now() - letter.createdAt)
-        const delay = nextDelay(policy, { error, attempt: letter.attempts, elapsedMs, random: random() })
-        if (delay !== 'stop') {
-          if (stuck) throw error
-          return delay
-        }
-        const given = stuck ? { error } : await afterRecover(consumer, { error, event, context })
-        if (given === undefined) {
-          await close(event.id)
-          return 'pass'
-        }
-        await stored(letters.record(name, given.error, event, { signal }), given.error, event, context)
-        failing.delete(event.id)
-        observer?.passed?.({ eventId: event.id, as: 'dead letter', reason: messageOf(given.error) })
-        if (stuck) failRun(error) // what is at work must not go on unnoticed, but need not be met again
-        return 'pass'
-      },
-      handled: ({ id }) => (failing.has(id) ? close(id) : undefined),
-    }),
     start: async (context) => {
-      failRun = context.fail
-      failing.clear()
-      for (let after: string | undefined; ; ) {
-        const page = await letters.list({
-          consumer: name,
-          status: 'failing',
-          after,
-          limit: PAGE,
-          signal: context.signal,
-        })
-        for (const { eventId, id } of page) failing.set(eventId, id)
-        if (page.length < PAGE) break
-        after = page.at(-1)?.id
+      guard.enter(context)
+      try {
+        failRun = context.fail
+        await findFailing(context.signal)
+        await consumer.start?.(context)
+      } catch (error) {
+        guard.leave()
+        throw error
       }
-      await consumer.start?.(context)
+      guard.entered()
+    },
+    handle: (event, context) => {
+      guard.check()
+      return handle(event, context)
+    },
+    recover,
+    stop: async (context) => {
+      try {
+        await consumer.stop?.(context)
+      } finally {
+        guard.leave()
+      }
     },
   }
 }

@@ -1,6 +1,6 @@
 import { untilAborted } from '../core/abort.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
-import { ReflexError, StreamEndedError } from '../core/errors.ts'
+import { OptionError, ReflexError, StreamEndedError } from '../core/errors.ts'
 import type { Cursor, Event } from '../core/event.ts'
 import { type EventStream, openStream, type Source } from '../core/stream.ts'
 
@@ -23,11 +23,12 @@ export interface AwaitOptions {
   readonly clock?: Clock | undefined
 }
 
-/** An event that is expected. Disposing of it before it has come closes its stream. */
+/** An event that is expected. Disposing of it before it has come closes its stream, and ends the wait for it with `AWAIT_DISPOSED`. */
 export interface ExpectedEvent extends AsyncDisposable {
   /**
    * Waits for the first event since `expectEvent` that matches; called again, it is the same one. Rejects with `AWAIT_TIMEOUT` when
-   * `timeoutMs` have passed since this was called, with the signal's reason when it aborts, and as the stream does when it fails.
+   * `timeoutMs` have passed since this was called, with the signal's reason when it aborts, with `AWAIT_DISPOSED` when it is disposed of,
+   * and as the stream does when it fails.
    */
   event(): Promise<Event>
 }
@@ -45,19 +46,24 @@ export async function expectEvent(
   match: EventMatch,
   { timeoutMs, signal, after, clock = systemClock }: AwaitOptions,
 ): Promise<ExpectedEvent> {
+  const what = describe(match)
+  if (!(timeoutMs >= 0))
+    throw new OptionError(
+      `${source.name}: timeoutMs of an event that is awaited must be 0 or more ms, but is ${timeoutMs}`,
+    )
   const stream = await openStream(source.stream, after ?? '', { signal, fromHead: after === undefined })
   let waiting: Promise<Event> | undefined
+  const disposed = new AbortController()
+  const ended = signal === undefined ? disposed.signal : AbortSignal.any([disposed.signal, signal])
 
   async function event(): Promise<Event> {
     const found = new AbortController()
-    const either = signal === undefined ? found.signal : AbortSignal.any([found.signal, signal])
-    const late = clock.sleep(timeoutMs, either).then(() => {
-      const what = describe(match)
+    const late = clock.sleep(timeoutMs, AbortSignal.any([found.signal, ended])).then(() => {
       throw new ReflexError('AWAIT_TIMEOUT', `${source.name}: no event${what} has come within ${timeoutMs} ms`)
     })
-    late.catch(() => {}) // the signal's reason is seen below
+    late.catch(() => {}) // why it ends early is seen below
     try {
-      return await untilAborted(Promise.race([firstOf(stream, match), late]), signal)
+      return await untilAborted(Promise.race([firstOf(stream, match), late]), ended)
     } finally {
       found.abort('found') // a reason without a stack: nobody sees it
       await stream[Symbol.asyncDispose]()
@@ -68,7 +74,18 @@ export async function expectEvent(
       waiting ??= event()
       return waiting
     },
-    [Symbol.asyncDispose]: () => stream[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      waiting?.catch(() => {}) // told to whoever waits; nobody else needs to hear of it
+      if (!disposed.signal.aborted)
+        disposed.abort(
+          new ReflexError(
+            'AWAIT_DISPOSED',
+            `${source.name}: the event${what} that was expected was disposed of before it has come: wait for event() to settle first`,
+            { retriable: false },
+          ),
+        )
+      await stream[Symbol.asyncDispose]()
+    },
   }
 }
 

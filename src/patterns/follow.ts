@@ -7,7 +7,11 @@ import type { Source } from '../core/stream.ts'
 
 /** A run, or a supervised one, that can be waited for. */
 export interface Followed<T> {
-  /** What was started: settles as it does. */
+  /**
+   * What was started: settles as it does. A failure of which nobody learns when it comes, neither by a wait that it ends nor by this promise,
+   * is an unhandled rejection, on which Node ends the process unless told otherwise: a run never fails in silence. So attach to it at once. Where
+   * a wait has told of the failure it may be read at any time later, and rejects then.
+   */
   readonly ended: Promise<T>
   /**
    * Resolves once the stored cursor is at or past what is the head of the source at this call; at once where the log is empty. Rejects as the run does,
@@ -36,49 +40,70 @@ export function follow<T>(
       `${source.name} cannot tell ${head ? 'which of two cursors is the later' : 'its head'}: it cannot be followed`,
     )
   let reached: Cursor = ''
-  let over: { readonly error: unknown } | undefined
-  const waiting = new Set<{ settle(): void }>()
+  let over: { readonly error: unknown; readonly isFailure: boolean } | undefined
+  /** Each looks whether it is at its end, and says whether it has told of the error of the run. */
+  const waiting = new Set<() => boolean>()
+  const settleAll = (): boolean => [...waiting].filter((settle) => settle()).length > 0
   const moved = (cursor: Cursor): void => {
     reached = cursor
-    for (const each of waiting) each.settle()
+    settleAll()
   }
 
-  const ended = start({ opened: ({ cursor }) => moved(cursor), saved: moved })
-  const end = (error: unknown): void => {
-    over = { error }
-    for (const each of waiting) each.settle()
-  }
-  ended.then(
-    () =>
-      end(
-        new ReflexError(
-          'RUN_ENDED',
-          `the run over ${source.name} has ended at ${JSON.stringify(reached)}, before what was waited for`,
-        ),
-      ),
-    end,
+  const running = start({ opened: ({ cursor }) => moved(cursor), saved: moved })
+  const ended = running.then((result) => result)
+  running.then(
+    () => {
+      const message = `the run over ${source.name} has ended at ${JSON.stringify(reached)}, before what was waited for`
+      over = { error: new ReflexError('RUN_ENDED', message), isFailure: false }
+      settleAll()
+    },
+    (error: unknown) => {
+      over = { error, isFailure: true }
+      if (settleAll()) ended.catch(() => {})
+    },
   )
 
   async function until(target: Cursor, signal: AbortSignal | undefined): Promise<void> {
     const isReached = (): boolean =>
       target === '' || (reached !== '' && (source.compare?.(reached, target) as number) >= 0)
     const arrival = Promise.withResolvers<void>()
-    const waiter = {
-      settle: () => {
-        try {
-          if (isReached()) arrival.resolve()
-          else if (over !== undefined) arrival.reject(over.error)
-        } catch (error) {
-          arrival.reject(error) // it is no cursor of this log
+    const settle = (): boolean => {
+      if (signal?.aborted) return false
+      try {
+        if (isReached()) arrival.resolve()
+        else if (over !== undefined) {
+          arrival.reject(over.error)
+          return true
         }
-      },
+      } catch (error) {
+        arrival.reject(error) // it is no cursor of this log
+      }
+      return false
     }
-    waiting.add(waiter)
-    waiter.settle()
+    waiting.add(settle)
+    settle()
     try {
       await untilAborted(arrival.promise, signal)
     } finally {
-      waiting.delete(waiter)
+      waiting.delete(settle)
+    }
+  }
+
+  /** Asks the source something, but waits no longer than until the run fails: a wait that was begun before rejects with it. */
+  async function ask<Answer>(question: Promise<Answer>, signal: AbortSignal | undefined): Promise<Answer> {
+    if (over !== undefined) return untilAborted(question, signal)
+    const answer = Promise.withResolvers<Answer>()
+    const settle = (): boolean => {
+      if (over?.isFailure !== true || signal?.aborted) return false
+      answer.reject(over.error)
+      return true
+    }
+    waiting.add(settle)
+    question.finally(() => waiting.delete(settle)).then(answer.resolve, answer.reject)
+    try {
+      return await untilAborted(answer.promise, signal)
+    } finally {
+      waiting.delete(settle)
     }
   }
 
@@ -86,9 +111,9 @@ export function follow<T>(
     ended,
     whenProcessed: (eventId, { signal } = {}) => until(eventId, signal),
     whenCaughtUp: async ({ signal } = {}) => {
-      const target = await untilAborted(head.call(source, { signal }), signal)
+      const target = await ask(head.call(source, { signal }), signal)
       // Of a log that is empty, no cursor is ever stored.
-      if (reached === '' && (await oldestUnread(source, '', { signal })) === undefined) return
+      if (reached === '' && (await ask(oldestUnread(source, '', { signal }), signal)) === undefined) return
       await until(target, signal)
     },
   }

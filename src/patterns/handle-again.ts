@@ -30,7 +30,8 @@ export function handleAgain(
   consumer: Consumer,
   { clock, failed, handled = () => undefined }: HandleAgainOptions,
 ): Required<Pick<Consumer, 'handle' | 'recover'>> {
-  const thrown = new WeakSet<object>()
+  /** What was thrown in the end, by event. */
+  const thrown = new WeakMap<Event, unknown>()
 
   async function again(first: unknown, event: Event, context: Context, filters: boolean): Promise<void> {
     const since = clock.now()
@@ -50,17 +51,17 @@ export function handleAgain(
     }
   }
   /** Notes what is thrown in the end, so that `recover` is not asked about it again. */
-  const noted = async (work: Promise<void>): Promise<void> => {
+  const noted = async (event: Event, work: Promise<void>): Promise<void> => {
     try {
       await work
     } catch (last) {
-      if (typeof last === 'object' && last !== null) thrown.add(last)
+      thrown.set(event, last)
       throw last
     }
   }
   const whenHandled = (event: Event, context: Context): Promise<void> | undefined => {
     const work = handled(event, context)
-    return work && noted(work)
+    return work && noted(event, work)
   }
 
   return {
@@ -69,16 +70,18 @@ export function handleAgain(
       try {
         work = consumer.handle(event, context)
       } catch (error) {
-        return noted(again(error, event, context, false))
+        return noted(event, again(error, event, context, false))
       }
       if (!isThenable(work)) return whenHandled(event, context)
       return work.then(
         () => whenHandled(event, context),
-        (error) => noted(again(error, event, context, false)),
+        (error) => noted(event, again(error, event, context, false)),
       )
     },
     recover: (error, event, context) => {
-      if (typeof error === 'object' && error !== null && thrown.has(error)) throw error
+      const isLast = thrown.has(event) && thrown.get(event) === error
+      thrown.delete(event)
+      if (isLast) throw error
       return again(error, event, context, true)
     },
   }

@@ -1,7 +1,8 @@
 import type { Consumer } from '../core/consumer.ts'
-import { OptionError } from '../core/errors.ts'
+import { messageOf, OptionError } from '../core/errors.ts'
 import type { Event } from '../core/event.ts'
 import { checkLimit } from './check-limit.ts'
+import { stableId } from './cursor-vector.ts'
 import { fnv1 } from './fnv1.ts'
 
 /** By what events are spread over shards. */
@@ -13,7 +14,7 @@ export interface ParallelOptions {
   readonly shards: number
   /**
    * `foreignId` keeps the order of each entity, `type` that of each type. `id` spreads best and keeps no order; it is what luno/reflex
-   * does unless it is told otherwise.
+   * does unless it is told otherwise; of an event of `merge` it is what `originOf` gives, which is the same for all shards.
    */
   readonly by: ShardKey
 }
@@ -31,7 +32,7 @@ export interface Shard {
  * luno/reflex's `rpatterns.Parallel` (`NAME_1_of_4`, FNV-1), so services of both kinds can share the shards.
  *
  * A consumer with a state (`start`, `stop` or `settled`, as `batch` and `concurrent` have) is given as a function, which makes one for
- * each shard. Throws an `OptionError` where it is not, and where `shards` is not a whole number from 1 on.
+ * each shard. An event of which `by` makes no key fails them all. Throws an `OptionError` where it is not, and where `shards` is not a whole number from 1 on.
  *
  * @example
  * const shards = parallel({ name: 'mailer', handle: (event) => send(event) }, { shards: 4, by: 'foreignId' })
@@ -41,6 +42,19 @@ export function parallel(consumer: Consumer | ((shard: Shard) => Consumer), opti
   const { shards, by } = options
   checkLimit('parallel', 'shards', shards)
   const keyOf = shardKey(by)
+  const thrown = new WeakSet<object>()
+  const shardOf = (event: Event): number => {
+    try {
+      return fnv1(keyOf(event)) % shards
+    } catch (cause) {
+      const error = new OptionError(
+        `parallel: by must return a string for each event, but for event ${event.id} it failed: ${messageOf(cause)}`,
+        cause,
+      )
+      thrown.add(error)
+      throw error
+    }
+  }
   return Array.from({ length: shards }, (_, index) => {
     const shard = { number: index + 1, shards }
     const inner = typeof consumer === 'function' ? consumer(shard) : consumer
@@ -53,10 +67,15 @@ export function parallel(consumer: Consumer | ((shard: Shard) => Consumer), opti
       name: shardName(name, shard),
       handle: (event, context) => inner.handle(event, context),
       ...(types === undefined ? {} : { types }),
-      filter: (event) => fnv1(keyOf(event)) % shards === index && (filter === undefined || filter.call(inner, event)),
+      filter: (event) => shardOf(event) === index && (filter === undefined || filter.call(inner, event)),
       ...(recover === undefined
         ? {}
-        : { recover: (...about: Parameters<typeof recover>) => recover.apply(inner, about) }),
+        : {
+            recover: (...about: Parameters<typeof recover>) => {
+              if (thrown.has(about[0] as object)) throw about[0] // every shard would go past it, or each handle it
+              return recover.apply(inner, about)
+            },
+          }),
       ...(start === undefined ? {} : { start: (context: Parameters<typeof start>[0]) => start.call(inner, context) }),
       ...(stop === undefined ? {} : { stop: (context: Parameters<typeof stop>[0]) => stop.call(inner, context) }),
       ...(settled === undefined ? {} : { settled: () => settled.call(inner) }),
@@ -71,7 +90,8 @@ export function shardName(name: string, { number, shards }: Shard): string {
 
 function shardKey(by: ShardKey): (event: Event) => string {
   if (typeof by === 'function') return by
-  if (by === 'id' || by === 'foreignId') return (event) => event[by]
+  if (by === 'id') return ({ id }) => stableId(id)
+  if (by === 'foreignId') return ({ foreignId }) => foreignId
   if (by === 'type') return ({ type }) => String(type)
   throw new OptionError(
     `parallel: by must be 'id', 'foreignId', 'type' or a function, but is ${JSON.stringify(by)}: it decides whose order is kept`,

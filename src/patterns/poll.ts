@@ -42,9 +42,11 @@ export interface PollOptions extends Pick<Source, 'head' | 'backlog' | 'at' | 'c
  * there is no more, which may hold events that came since. `fromHead` needs a `head` that is never `""`, and is refused without one.
  *
  * An error of a request, and an answer that is late, is a `POLL_FAILED`, unless it has a code of its own; a page that breaks the
- * contract of `FetchPage` is a `SOURCE_CONTRACT`. Both end the stream: whoever opened it starts again (`supervise`).
+ * contract of `FetchPage` is a `SOURCE_CONTRACT`: too long, or not moving on; with `compare` also one that goes back, or whose events are out
+ * of order or beyond its cursor. Both end the stream: whoever opened it starts again (`supervise`).
  *
- * Throws an `OptionError` on a limit that is not a whole number from 1 on, and for `head` without `compare`.
+ * Throws an `OptionError` on a limit that is not a whole number from 1 on, for `maxIntervalMs` below `intervalMs`, and for `head` without
+ * `compare`.
  *
  * @example
  * const source = poll('invoices', async (after, { signal, limit }) => {
@@ -57,6 +59,8 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
   const { maxIntervalMs = 10 * intervalMs, head, backlog, at, compare } = options
   for (const [option, value] of Object.entries({ limit, intervalMs, maxIntervalMs, timeoutMs }))
     checkLimit(name, option, value)
+  if (maxIntervalMs < intervalMs)
+    throw new OptionError(`${name}: maxIntervalMs must be intervalMs (${intervalMs}) or more, but is ${maxIntervalMs}`)
   if (head !== undefined && compare === undefined)
     throw new OptionError(`${name}: head needs compare, which tells whether the head is reached`)
 
@@ -90,20 +94,39 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
   async function get(after: Cursor, signal: AbortSignal | undefined): Promise<Page> {
     const what = `the page after ${JSON.stringify(after)}`
     const page = await ask(what, signal, (ended) => fetchPage(after, { signal: ended, limit }))
-    const { events, cursor, more } = page
-    const wrong =
-      !Array.isArray(events) || typeof cursor !== 'string' || typeof more !== 'boolean'
-        ? 'expected events, a cursor and more'
-        : events.length > limit
-          ? `expected at most ${limit} events, but found ${events.length}`
-          : cursor === after && (events.length > 0 || more)
-            ? `expected a cursor that moves on, but it is the same, with ${events.length} events and more: ${more}`
-            : cursor === '' && after !== ''
-              ? 'expected a cursor that moves on, but found ""'
-              : undefined
-    if (wrong !== undefined)
-      throw new ReflexError('SOURCE_CONTRACT', `${name}: ${what}: ${wrong}: correct fetchPage`, { retriable: false })
-    return page
+    const refuse = (wrong: string, cause?: unknown): never => {
+      const message = `${name}: ${what}: ${wrong}: correct fetchPage`
+      throw new ReflexError('SOURCE_CONTRACT', message, { retriable: false, cause })
+    }
+    let wrong: string | undefined
+    try {
+      wrong = wrongIn(page, after)
+    } catch (error) {
+      if (codeOf(error) !== undefined) throw error
+      return refuse(`expected cursors that can be compared, but found one that cannot (${messageOf(error)})`, error)
+    }
+    return wrong === undefined ? page : refuse(wrong)
+  }
+
+  /** What breaks the contract of `FetchPage`. */
+  function wrongIn({ events, cursor, more }: Page, after: Cursor): string | undefined {
+    if (!Array.isArray(events) || typeof cursor !== 'string' || typeof more !== 'boolean')
+      return 'expected events, a cursor and more'
+    if (events.length > limit) return `expected at most ${limit} events, but found ${events.length}`
+    const isSame = cursor === after || (after !== '' && cursor !== '' && compare?.(cursor, after) === 0)
+    if (isSame && (events.length > 0 || more))
+      return `expected a cursor that moves on, but it is the same, with ${events.length} events and more: ${more}`
+    if (cursor === '' && after !== '') return 'expected a cursor that moves on, but found ""'
+    if (compare === undefined) return undefined
+    if (after !== '' && compare(cursor, after) < 0) return `expected a cursor that moves on, but ${cursor} is before it`
+    let before = after
+    for (const { id } of events) {
+      if (before !== '' && compare(id, before) <= 0) return `expected an event after ${before}, but found ${id}`
+      before = id
+    }
+    if (events.length > 0 && compare(before, cursor) > 0)
+      return `expected a cursor at or after the last event, ${before}, but found ${cursor}`
+    return undefined
   }
 
   const getHead = (signal: AbortSignal | undefined): Promise<Cursor> =>
@@ -157,8 +180,16 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
     name,
     stream,
     ...(head === undefined ? {} : { head: ({ signal } = {}) => getHead(signal) }),
-    ...(backlog === undefined ? {} : { backlog }),
-    ...(at === undefined ? {} : { at }),
+    ...(backlog && {
+      backlog: (after: Cursor, { signal } = {}) =>
+        ask(`the backlog after ${JSON.stringify(after)}`, signal, (ended) =>
+          backlog.call(options, after, { signal: ended }),
+        ),
+    }),
+    ...(at && {
+      at: (timestamp: number, { signal } = {}) =>
+        ask(`the position at ${timestamp}`, signal, (ended) => at.call(options, timestamp, { signal: ended })),
+    }),
     ...(compare === undefined ? {} : { compare }),
   }
 }

@@ -11,22 +11,22 @@ export interface ReshardOptions {
   readonly name: string
   /** How many shards there were; 0: a consumer of that very name, which was not sharded. */
   readonly from: number
-  /** How many there will be. */
+  /** How many there will be; 0: a consumer of that very name, which is not sharded any more. */
   readonly to: number
-  /** Whether cursors of the new shards that are there already, of an earlier time, may be replaced. Default: false, they are refused. */
+  /** Whether cursors that the new ones have already, of an earlier time, may be replaced. Default: false, they are refused. */
   readonly replace?: boolean | undefined
 }
 
 /** What `reshard` did. */
 export interface Resharded {
-  /** Where every new shard starts: the least of the old cursors. */
+  /** Where every new one starts: the least of the old cursors. */
   readonly cursor: Cursor
   /** The greatest of the old cursors: what is between the two was handled by some of the old shards, and is handled again. */
   readonly upTo: Cursor
 }
 
 /**
- * Gives the shards of a new number the position from which nothing is lost: the least cursor of the old ones. What the other old
+ * Gives the shards of a new number, or one consumer instead of all, the position from which nothing is lost: the least cursor of the old ones. What the other old
  * shards had handled beyond it is handled again, once. The old runners have to be stopped before, and the new ones started after;
  * their keys fall to other shards, so nothing is to run at the same time. Safe to repeat. The old cursors stay: remove them from the
  * store when nobody goes back.
@@ -43,15 +43,15 @@ export async function reshard(
 ): Promise<Resharded> {
   const what = `reshard of ${JSON.stringify(name)}`
   if (from !== 0) checkLimit(what, 'from', from)
-  checkLimit(what, 'to', to)
+  if (to !== 0) checkLimit(what, 'to', to)
   if (from === to) throw new OptionError(`${what}: there are ${from} shards already`)
   const { compare } = source
   if (compare === undefined)
     throw new OptionError(`${what}: the source ${source.name} cannot compare cursors, so the least is not known`)
 
   const namesOf = (shards: number): string[] =>
-    Array.from({ length: shards }, (_, i) => shardName(name, { number: i + 1, shards }))
-  const old = await all(from === 0 ? [name] : namesOf(from), (each) => cursors.get(each))
+    shards === 0 ? [name] : Array.from({ length: shards }, (_, i) => shardName(name, { number: i + 1, shards }))
+  const old = await all(namesOf(from), (each) => cursors.get(each))
   const without = [...old].filter(([, cursor]) => cursor === '').map(([each]) => each)
   if (without.length > 0)
     throw new OptionError(
@@ -66,8 +66,8 @@ export async function reshard(
   const taken = [...found].filter(([, each]) => each !== '' && each !== least).map(([each, at]) => `${each} at ${at}`)
   if (taken.length > 0 && !replace)
     throw new OptionError(
-      `${what}: expected no cursors of ${to} shards, but found ${taken.join(', ')}. ` +
-        'If they are of an earlier time and nothing runs under these names, say so by replace: true.',
+      `${what}: expected no cursors of the new ${to === 0 ? 'consumer' : 'shards'}, but found ${taken.join(', ')}. ` +
+        'If that is of an earlier time, and nothing runs under this name, say so by replace: true.',
     )
   await all(found.keys(), (each) => cursors.set(each, least, found.get(each) ?? ''))
   return { cursor: least, upTo: upTo ?? least }

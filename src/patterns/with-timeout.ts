@@ -1,8 +1,11 @@
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { Consumer } from '../core/consumer.ts'
 import { OptionError, ReflexError } from '../core/errors.ts'
+import type { Event } from '../core/event.ts'
+import type { BatchConsumer } from './batch.ts'
 import { forwardConsumer } from './forward-consumer.ts'
 import { type Context, isThenable } from './handle-again.ts'
+import { refuseBackground } from './refuse-members.ts'
 
 /** Options of `withTimeout`. */
 export interface TimeoutOptions {
@@ -20,35 +23,43 @@ export interface TimeoutOptions {
  * heed its signal within `graceMs` is `HANDLER_STUCK`, which is not retriable: it is still at work, so that nothing may handle
  * the event beside it, and only the end of the process ends it. A handler that is synchronous cannot be interrupted.
  *
+ * Of a `BatchConsumer` it is the batch that is timed. Throws an `OptionError` on a time that is none, and for a consumer with `settled`,
+ * as `batch`, `concurrent` and `ack` make: how long its work in the background takes is not seen here. Inside of them it is.
+ *
  * @example deadLetter(withTimeout(mailer, { timeoutMs: 5_000 }), { letters, policy })
  */
+export function withTimeout(consumer: Consumer, options: TimeoutOptions): Consumer
+/** The same for batches. */
+export function withTimeout(consumer: BatchConsumer, options: TimeoutOptions): BatchConsumer
 export function withTimeout(
-  consumer: Consumer,
+  given: Consumer | BatchConsumer,
   { timeoutMs, graceMs = 10_000, clock = systemClock }: TimeoutOptions,
-): Consumer {
+): Consumer | BatchConsumer {
+  const consumer = given as Consumer
+  refuseBackground('withTimeout', consumer, ['batch', 'concurrent', 'ack'])
   for (const [name, value] of Object.entries({ timeoutMs, graceMs })) {
     if (!(value >= 0 && Number.isFinite(value)))
       throw new OptionError(
         `${name} of consumer ${JSON.stringify(consumer.name)} must be 0 or more ms, but is ${value}`,
       )
   }
-  const at = (eventId: string): string => `consumer ${JSON.stringify(consumer.name)}: event ${eventId}`
+  const at = (what: string): string => `consumer ${JSON.stringify(consumer.name)}: ${what}`
 
   async function inTime(
     work: Promise<void>,
-    eventId: string,
+    { what, eventId }: { readonly what: string; readonly eventId: string },
     own: AbortController,
     { signal }: Context,
   ): Promise<void> {
     if ((await within(work, timeoutMs)) || signal.aborted) return work
-    const timeout = new ReflexError('HANDLER_TIMEOUT', `${at(eventId)} was not handled within ${timeoutMs} ms`, {
+    const timeout = new ReflexError('HANDLER_TIMEOUT', `${at(what)} was not handled within ${timeoutMs} ms`, {
       eventId,
     })
     own.abort(timeout)
     if (await within(work, graceMs)) throw timeout
     throw new ReflexError(
       'HANDLER_STUCK',
-      `${at(eventId)} was not handled within ${timeoutMs} ms, and ${graceMs} ms later its handler is still at work: let it heed the signal that it is given, and start the process again`,
+      `${at(what)} was not handled within ${timeoutMs} ms, and ${graceMs} ms later its handler is still at work: let it heed the signal that it is given, and start the process again`,
       { eventId, retriable: false, cause: timeout },
     )
   }
@@ -66,7 +77,7 @@ export function withTimeout(
     return Promise.race([work.then(end, end), late])
   }
 
-  return {
+  const timed: Consumer = {
     ...forwardConsumer(consumer),
     handle: (event, context) => {
       const own = new AbortController()
@@ -81,8 +92,16 @@ export function withTimeout(
         done()
         throw error
       }
-      if (isThenable(work)) return inTime(Promise.resolve(work), event.id, own, context).finally(done)
+      if (isThenable(work)) return inTime(Promise.resolve(work), described(event), own, context).finally(done)
       done()
     },
   }
+  return timed
+}
+
+/** What a handler was given: one event, or those of a batch. */
+function described(given: Event | readonly Event[]): { readonly what: string; readonly eventId: string } {
+  if (!Array.isArray(given)) return { what: `event ${(given as Event).id}`, eventId: (given as Event).id }
+  const [first, last] = [given[0] as Event, given.at(-1) as Event]
+  return { what: `batch of ${given.length} events, from ${first.id} to ${last.id}`, eventId: first.id }
 }

@@ -2,6 +2,7 @@ import { getEventListeners } from 'node:events'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
   type Batch,
+  type Consumer,
   CursorConflictError,
   codeOf,
   type Event,
@@ -432,6 +433,18 @@ describe('saving the cursor', () => {
     }
     await run({ ...t, stream: upTo52, consumer }, { toHead: true })
     expect(t.saves()).toEqual(['52'])
+  })
+
+  test('a start that fails aborts the signal it was given: what it began in the background is told', async () => {
+    const t = traced(2)
+    let given: AbortSignal | undefined
+    const refused = new Error('no connection')
+    const start: Consumer['start'] = ({ signal }) => {
+      given = signal
+      throw refused
+    }
+    await expect(run({ ...t, consumer: t.consumer({ start }) })).rejects.toMatchObject({ stage: 'start' })
+    expect(given?.reason).toBe(refused)
   })
 
   test('flush-on-exit-with-live-context: an aborted run saves what it has handled', async () => {

@@ -6,6 +6,7 @@ import {
   eventIdOf,
   memoryCursors,
   memoryLog,
+  ReflexError,
   run,
   systemClock,
 } from '../../src/core/index.ts'
@@ -13,11 +14,10 @@ import {
   type BatchConsumer,
   type BatchOptions,
   batch,
-  bestEffort,
   constant,
-  deadLetter,
-  memoryLetters,
   retry,
+  stopAfterAttempts,
+  withTimeout,
 } from '../../src/patterns/index.ts'
 import { errorOf, within } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
@@ -223,23 +223,66 @@ describe('an error', () => {
 })
 
 test('an error ends the run also where a decorator would go past the event, of which a batch has more; it names the first one', async () => {
-  const letters = memoryLetters()
-  for (const decorate of [
-    (inner: Consumer) => inner,
-    (inner: Consumer) => bestEffort(inner),
-    (inner: Consumer) => deadLetter(inner, { letters, policy: () => 'stop' }),
-    (inner: Consumer) => retry(inner, constant(0)),
-  ]) {
-    const broken = (): never => {
-      throw new Error('broken')
-    }
-    const { spec, consumer, batches, stored } = scene(6, { maxEvents: 2 }, { handle: broken })
-    const error = await errorOf(run({ ...spec, consumer: decorate(consumer) }, { toHead: true }))
-    expect(error).toMatchObject({ code: 'HANDLE_FAILED', eventId: '1' })
-    expect([batches, await stored()]).toEqual([[['1', '2']], ''])
+  const broken = (): never => {
+    throw new Error('broken')
   }
-  expect(await letters.list({ consumer: 'c' })).toEqual([])
+  const { spec, consumer, batches, stored } = scene(6, { maxEvents: 2 }, { handle: broken })
+  const swallows: Consumer['handle'] = async (event, context) => {
+    try {
+      await consumer.handle(event, context)
+    } catch {}
+  }
+  const error = await errorOf(run({ ...spec, consumer: { ...consumer, handle: swallows } }, { toHead: true }))
+  expect(error).toMatchObject({ code: 'HANDLE_FAILED', eventId: '1' })
+  expect([batches, await stored()]).toEqual([[['1', '2']], ''])
 })
+
+test('retry and withTimeout inside of it try a batch again, and time it', async () => {
+  const clock = simulatedClock()
+  const log = memoryLog()
+  for (let i = 1; i <= 6; i++) log.append({ type: 1, foreignId: 'x' })
+  const cursors = memoryCursors()
+  const tried: string[] = []
+  const report: BatchConsumer = {
+    name: 'c',
+    handle: (events, { signal }) => {
+      tried.push(ids(events).join())
+      const nth = tried.filter((each) => each === ids(events).join()).length
+      if (events[0]?.id === '3' && nth < 3) return clock.sleep(1e6, signal) // hangs, but heeds its signal
+      if (events[0]?.id === '5') throw new Error('broken')
+    },
+  }
+  const inner = retry(withTimeout(report, { timeoutMs: 100, clock }), stopAfterAttempts(constant(10), 3), { clock })
+  const spec = { stream: log.source.stream, cursors, consumer: batch(inner, { maxEvents: 2 }) }
+  const before = clock.now()
+  const error = await clock.until(errorOf(run(spec, { toHead: true, clock })))
+  expect(error).toMatchObject({ code: 'HANDLE_FAILED', eventId: '5' })
+  expect([tried, await cursors.get('c')]).toEqual([['1,2', '3,4', '3,4', '3,4', '5,6', '5,6', '5,6'], '4@1'])
+  expect(clock.now() - before).toBe(2 * (100 + 10) + 2 * 10)
+  const hangs: BatchConsumer = { name: 'c', handle: (_, { signal }) => clock.sleep(1e6, signal) }
+  const timed = { ...spec, consumer: batch(withTimeout(hangs, { timeoutMs: 100, clock }), { maxEvents: 2 }) }
+  expect(await clock.until(errorOf(run(timed, { toHead: true, clock })))).toMatchObject({
+    code: 'HANDLER_TIMEOUT',
+    eventId: '5',
+    message: expect.stringContaining('batch of 2 events, from 5 to 6 was not handled within 100 ms'),
+  })
+})
+
+test.each(['an abort', 'a lease that is lost'])(
+  'nothing is begun of what waits for a batch that is at work, after %s',
+  async (end) => {
+    const s = scene(3, { maxBytes: 3 }, { handle: () => release.promise }) // 2 does not go with 1, and is a batch of its own
+    const release = Promise.withResolvers<void>()
+    const controller = new AbortController()
+    const running = run(s.spec, { signal: controller.signal })
+    await turns()
+    expect(s.batches).toEqual([['1']])
+    controller.abort(end === 'an abort' ? new Error('stop') : new ReflexError('LEASE_LOST', 'lost'))
+    release.resolve()
+    expect(await within(running, 5000, 'the end')).toMatchObject({ reason: 'aborted', cursor: '1@1' })
+    expect(s.batches).toEqual([['1']])
+  },
+)
 
 test('a batch that is handled when the run is aborted is told by its signal, waited for, and counts', async () => {
   const begun = Promise.withResolvers<void>()

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   bridge,
+  type Clock,
   type Cursor,
   type CursorStore,
   codeOf,
@@ -28,6 +29,7 @@ import { simulation } from '../../src/testing/simulation/simulation.ts'
 import { errorOf } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
 import { thrownBy } from './thrown-by.ts'
+import { turns } from './turns.ts'
 
 const seed = fc.integer()
 const upTo = (percent: number): fc.Arbitrary<number> => fc.nat({ max: percent }).map((each) => each / 100)
@@ -265,6 +267,24 @@ describe('chaos', () => {
     const waiting = errorOf(slow.source(logOf(1).source).stream('', { signal: stop.signal }))
     stop.abort('enough')
     expect(await waiting).toBe('enough')
+  })
+
+  test('leaves no timer behind of a read that is held up when the stream is closed', async () => {
+    const time = simulatedClock()
+    let asleep = 0
+    const sleep: Clock['sleep'] = (ms, signal) => {
+      asleep++
+      return time.sleep(ms, signal).finally(() => asleep--)
+    }
+    const faults = chaos({ seed: 1, probability: 0, maxDelayMs: 1000, clock: { ...time, sleep } })
+    const stream = await time.until(faults.source(logOf(1).source).stream('', {}))
+    const reading = stream[Symbol.asyncIterator]().next()
+    await turns()
+    expect(asleep).toBe(1)
+    await stream[Symbol.asyncDispose]()
+    expect(await reading).toEqual({ done: true, value: undefined })
+    await turns()
+    expect(asleep).toBe(0)
   })
 
   test('closes what it opened and did not hand out', async () => {

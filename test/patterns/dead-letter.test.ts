@@ -247,6 +247,20 @@ describe('deadLetter', () => {
     expect([calls, await told(memory)]).toEqual([4, [['1', 'resolved', 1, 'no']]])
   })
 
+  test('does not handle an event again whose letter cannot be closed, whatever the store throws', async () => {
+    for (const thrown of [new Error('no connection'), 'no connection']) {
+      const memory = memoryLetters()
+      await memory.attempt('c', new Error('no'), event('1'))
+      let calls = 0
+      const handle = (): void => void calls++
+      const letters: Letters = { ...memory, resolve: () => Promise.reject(thrown) }
+      const consumer = deadLetter({ name: 'c', handle }, { letters, policy: noRetry })
+      const spec = { stream: logOf(1).source.stream, cursors: memoryCursors(), consumer }
+      expect(await errorOf(run(spec, { toHead: true }))).toMatchObject({ stage: 'handle', cause: thrown })
+      expect([calls, await told(memory)]).toEqual([1, [['1', 'failing', 1, 'no']]])
+    }
+  })
+
   test('counts a handler’s own timeout, which is no abort of the run', async () => {
     const letters = memoryLetters()
     const handle = (): Promise<never> => Promise.reject(new DOMException('the operation timed out', 'TimeoutError'))

@@ -6,6 +6,7 @@ import { awaitEvent, expectEvent } from '../../src/patterns/index.ts'
 import { simulation } from '../../src/testing/simulation/simulation.ts'
 import { errorOf } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
+import { turns } from './turns.ts'
 
 /** A log that counts its open streams. */
 function counted(log: MemoryLog): { source: Source; open(): number } {
@@ -124,6 +125,64 @@ test('ends at once with the signal’s reason, and as the stream does where it f
   const expected = await expectEvent(log.source, {}, { timeoutMs: 1e6 })
   log.recreate()
   expect(await errorOf(expected.event())).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'recreated' })
+})
+
+test('what is disposed of while it is awaited, or before, says so, and not that the server has gone', async () => {
+  const clock = simulatedClock()
+  const { source, open } = counted(memoryLog({ name: 'orders' }))
+  const stop = new AbortController()
+  const options = { timeoutMs: 500, clock, signal: stop.signal }
+  const expected = await expectEvent(source, { foreignId: 'order-7' }, options)
+  const waiting = errorOf(expected.event())
+  await turns()
+  await expected[Symbol.asyncDispose]()
+  expect(await waiting).toMatchObject({
+    code: 'AWAIT_DISPOSED',
+    retriable: false,
+    message: expect.stringContaining('orders: the event of "order-7" that was expected was disposed of'),
+  })
+  expect(await errorOf(expected.event())).toBe(await waiting)
+  await expected[Symbol.asyncDispose]()
+  const never = await expectEvent(source, {}, options)
+  await never[Symbol.asyncDispose]()
+  expect(await errorOf(never.event())).toMatchObject({ code: 'AWAIT_DISPOSED' })
+  expect([open(), getEventListeners(stop.signal, 'abort').length]).toEqual([0, 0])
+  await clock.advance(1000) // nobody sleeps any more
+})
+
+test('an event that has come is there after it was disposed of', async () => {
+  const log = memoryLog()
+  const expected = await expectEvent(log.source, {}, { timeoutMs: 1000 })
+  log.append({ type: 1, foreignId: 'a' })
+  const event = await expected.event()
+  await expected[Symbol.asyncDispose]()
+  expect(await expected.event()).toBe(event)
+})
+
+test('a block that is left early leaves no unhandled rejection of what it no longer waits for', async () => {
+  const unhandled: unknown[] = []
+  const onUnhandled = (error: unknown): void => void unhandled.push(error)
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.on('unhandledRejection', onUnhandled)
+  try {
+    const leave = async (): Promise<void> => {
+      await using expected = await expectEvent(memoryLog().source, {}, { timeoutMs: 1e6 })
+      void expected.event()
+      throw new Error('the action failed')
+    }
+    expect(String(await errorOf(leave()))).toContain('the action failed')
+    await turns()
+    expect(unhandled).toEqual([])
+  } finally {
+    process.off('unhandledRejection', onUnhandled)
+    for (const each of others) process.on('unhandledRejection', each)
+  }
+})
+
+test('refuses a time that is none', async () => {
+  for (const timeoutMs of [-1, Number.NaN])
+    expect(await errorOf(expectEvent(memoryLog().source, {}, { timeoutMs }))).toMatchObject({ code: 'OPTION_INVALID' })
 })
 
 test('what is expected and never waited for is closed', async () => {

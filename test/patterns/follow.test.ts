@@ -1,10 +1,11 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
-import { type MemoryLog, memoryCursors, memoryLog, run, supervise } from '../../src/core/index.ts'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type MemoryLog, memoryCursors, memoryLog, type Observer, run, supervise } from '../../src/core/index.ts'
 import { type Followed, follow } from '../../src/patterns/index.ts'
 import { simulation } from '../../src/testing/simulation/simulation.ts'
 import { errorOf } from '../tools/reader.ts'
 import { thrownBy } from './thrown-by.ts'
+import { turns } from './turns.ts'
 
 function logOf(count: number): MemoryLog {
   const log = memoryLog({ batchSize: 2 })
@@ -123,6 +124,104 @@ describe('follow', () => {
     expect(await waiting).toBe(error)
     expect(await errorOf(followed.whenProcessed('2'))).toBe(error)
     await followed.whenProcessed('1')
+  })
+
+  describe('a run that fails', () => {
+    const broken = new Error('broken')
+    const unhandled: unknown[] = []
+    const onUnhandled = (error: unknown): void => void unhandled.push(error)
+    let others: NodeJS.UnhandledRejectionListener[] = []
+    beforeEach(() => {
+      unhandled.length = 0
+      others = process.listeners('unhandledRejection')
+      process.removeAllListeners('unhandledRejection')
+      process.on('unhandledRejection', onUnhandled)
+    })
+    afterEach(() => {
+      process.off('unhandledRejection', onUnhandled)
+      for (const each of others) process.on('unhandledRejection', each)
+    })
+    /** A run that fails when it is told to, over a source that answers when it is told to. */
+    function scene() {
+      const { source } = logOf(3)
+      const [run, head] = [Promise.withResolvers<void>(), Promise.withResolvers<string>()]
+      const observers: Observer[] = []
+      const followed = follow({ ...source, head: () => head.promise }, (observer) => {
+        observers.push(observer)
+        return run.promise
+      })
+      return {
+        followed,
+        head,
+        save: (cursor: string) => observers[0]?.saved?.(cursor),
+        fails: async () => {
+          run.reject(broken)
+          await turns()
+        },
+      }
+    }
+
+    test('in silence is an unhandled rejection; who reads ended later is told as well', async () => {
+      const { followed, fails } = scene()
+      await fails()
+      expect(unhandled).toEqual([broken])
+      expect(await errorOf(followed.ended)).toBe(broken)
+    })
+
+    test('tells who reads ended in time, and nobody else', async () => {
+      const { followed, fails } = scene()
+      const ended = errorOf(followed.ended)
+      await fails()
+      expect([await ended, unhandled]).toEqual([broken, []])
+    })
+
+    test('tells a wait that is under way, also one that still asks the source; ended is then read whenever it is convenient', async () => {
+      for (const begin of [
+        (followed: Followed<void>) => followed.whenProcessed('9'),
+        (followed: Followed<void>) => followed.whenCaughtUp(),
+      ]) {
+        const { followed, fails } = scene()
+        const waiting = errorOf(begin(followed))
+        await turns()
+        await fails()
+        expect([await waiting, unhandled]).toEqual([broken, []])
+        expect(await errorOf(followed.ended)).toBe(broken)
+        expect(unhandled).toEqual([])
+      }
+    })
+
+    test('is not told by a wait that ends well, or by its own signal', async () => {
+      const reached = scene()
+      reached.save('2')
+      await reached.followed.whenProcessed('2')
+      await reached.fails()
+      const given = scene()
+      const enough = new AbortController()
+      const waits = [
+        errorOf(given.followed.whenCaughtUp({ signal: enough.signal })),
+        errorOf(given.followed.whenProcessed('9', { signal: enough.signal })),
+      ]
+      const failing = given.fails() // in the same turn
+      enough.abort('enough')
+      await failing
+      expect([await Promise.all(waits), unhandled]).toEqual([
+        ['enough', 'enough'],
+        [broken, broken],
+      ])
+      for (const { followed } of [reached, given]) expect(await errorOf(followed.ended)).toBe(broken)
+    })
+
+    test('is what a later wait rejects with, unless what it waits for was reached', async () => {
+      const { followed, fails, head, save } = scene()
+      followed.ended.catch(() => {})
+      save('2')
+      await fails()
+      head.resolve('2')
+      await followed.whenCaughtUp()
+      await followed.whenProcessed('1')
+      expect(await errorOf(followed.whenProcessed('3'))).toBe(broken)
+      expect(unhandled).toEqual([])
+    })
   })
 
   test('waits for what is settled, not for what was only begun', async () => {

@@ -1,9 +1,30 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Event, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
+import {
+  type Batch,
+  type Consumer,
+  type Event,
+  eventStream,
+  memoryCursors,
+  memoryLog,
+  run,
+  type Source,
+} from '../../src/core/index.ts'
 import { fnv1 } from '../../src/patterns/fnv1.ts'
-import { batch, parallel, reshard, type ShardKey } from '../../src/patterns/index.ts'
+import {
+  batch,
+  constant,
+  deadLetter,
+  memoryLetters,
+  merge,
+  originOf,
+  parallel,
+  reshard,
+  type ShardKey,
+} from '../../src/patterns/index.ts'
+import { simulation } from '../../src/testing/simulation/simulation.ts'
 import { errorOf } from '../tools/reader.ts'
+import { patient } from './turns.ts'
 
 const event = (id: string, foreignId = 'x', type = 1): Event => ({
   id,
@@ -74,6 +95,81 @@ describe('shards-partition-exactly-once', () => {
     )
   })
 
+  test('over merged sources too, by id as well: however they interleave in the stream of each shard, each event is handled once', async () => {
+    const plan = fc.record({
+      counts: fc.tuple(fc.nat({ max: 6 }), fc.nat({ max: 6 })),
+      orders: fc.array(fc.array(fc.nat({ max: 5 }), { maxLength: 40 }), { minLength: 3, maxLength: 3 }),
+      by: fc.constantFrom<ShardKey>('id', 'foreignId', 'type'),
+    })
+    await fc.assert(
+      fc.asyncProperty(plan, async ({ counts, orders, by }) => {
+        const handled: string[] = []
+        const mailer = {
+          name: 'c',
+          handle: ({ id }: Event): void => {
+            const { source, id: own } = originOf(id)
+            handled.push(`${source} ${own}`)
+          },
+        }
+        const logs = ['orders', 'payments'].map((name, i) => {
+          const log = memoryLog({ name, batchSize: 1 })
+          for (let n = 0; n < (counts[i] as number); n++) log.append({ type: n, foreignId: `${name}-${n % 3}` })
+          return log
+        })
+        for (const [i, consumer] of parallel(mailer, { shards: 3, by }).entries()) {
+          const sim = simulation(orders[i])
+          const sources = logs.map(
+            ({ source }): Source => ({
+              ...source,
+              stream: async (after, options) => {
+                const opened = await source.stream(after, options)
+                async function* batches(): AsyncGenerator<Batch> {
+                  for await (const each of opened) {
+                    await sim.turn()
+                    yield each
+                  }
+                }
+                return eventStream(batches(), () => opened[Symbol.asyncDispose](), { signal: options.signal })
+              },
+            }),
+          )
+          const { stream } = merge('shop', sources)
+          await sim.run(
+            run({ stream, cursors: memoryCursors(), consumer }, { toHead: true, clock: patient(sim.clock) }),
+          )
+        }
+        const wanted = logs.flatMap(({ source: { name } }, i) =>
+          Array.from({ length: counts[i] as number }, (_, n) => `${name} ${n + 1}`),
+        )
+        expect(handled.sort()).toEqual(wanted.sort())
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  test('an event without a key fails every shard, since none can be told to have it: nobody is asked to go past it', async () => {
+    const { source, append } = memoryLog()
+    for (const foreignId of ['a', '', 'b']) append({ type: 1, foreignId })
+    const by = ({ foreignId }: Event): string => foreignId || (undefined as never)
+    const handled: string[] = []
+    const letters = memoryLetters()
+    const inner = (): Consumer[] => [
+      { name: 'c', recover: () => {}, handle: ({ id }) => void handled.push(id) },
+      deadLetter({ name: 'c', handle: ({ id }) => void handled.push(id) }, { letters, policy: constant(0) }),
+    ]
+    for (const which of [0, 1]) {
+      const outcomes: unknown[] = []
+      for (const consumer of parallel(() => inner()[which] as Consumer, { shards: 2, by })) {
+        const cursors = memoryCursors()
+        const error = await errorOf(run({ stream: source.stream, cursors, consumer }, { toHead: true }))
+        expect(error).toMatchObject({ code: 'OPTION_INVALID', eventId: '2' })
+        outcomes.push(await cursors.get(consumer.name))
+      }
+      expect(outcomes).toEqual(['1@1', '1@1'])
+    }
+    expect([handled, await letters.list({ consumer: 'c' })]).toEqual([['1', '1'], []])
+  })
+
   test('1,000 ids are spread evenly', () => {
     const shards = parallel(idle, { shards: 4, by: 'id' })
     const ids = Array.from({ length: 1000 }, (_, i) => event(String(i + 1)))
@@ -139,7 +235,7 @@ describe('resharding', () => {
   test('loses nothing, and repeats only what is between the least and the greatest of the old cursors', async () => {
     const arbitrary = fc.record({
       from: fc.integer({ min: 0, max: 4 }),
-      to: fc.integer({ min: 1, max: 5 }),
+      to: fc.integer({ min: 0, max: 5 }),
       stops: fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 4, maxLength: 4 }),
       repeats: fc.boolean(),
     })
@@ -167,15 +263,31 @@ describe('resharding', () => {
           const { cursor, upTo } = await reshard(cursors, log.source, { name: 'c', from, to })
           expect([cursor, upTo]).toEqual([`${Math.min(...reached)}@1`, `${Math.max(...reached)}@1`])
         }
-        for (const each of parallel(consumer, { shards: to, by: 'foreignId' }))
+        for (const each of to === 0 ? [consumer] : parallel(consumer, { shards: to, by: 'foreignId' }))
           await run({ stream, cursors, consumer: each }, { toHead: true })
         for (let id = 1; id <= 30; id++) {
           const repeated = id > Math.min(...reached) && before.has(String(id))
           expect(times.get(String(id)), `event ${id}`).toBe(repeated ? 2 : 1)
         }
       }),
-      { numRuns: 30 },
+      { numRuns: 60 },
     )
+  })
+
+  test('back to none is refused where the consumer has its cursor of before, unless that may be replaced', async () => {
+    const { source } = memoryLog()
+    const cursors = memoryCursors()
+    await cursors.set('c', '3', '')
+    await reshard(cursors, source, { name: 'c', from: 0, to: 2 })
+    await cursors.set('c_1_of_2', '7', '3')
+    await cursors.set('c_2_of_2', '9', '3')
+    const back = { name: 'c', from: 2, to: 0 }
+    expect(String(await errorOf(reshard(cursors, source, back)))).toContain('of the new consumer, but found c at 3')
+    expect(await reshard(cursors, source, { ...back, replace: true })).toEqual({ cursor: '7', upTo: '9' })
+    expect(await cursors.get('c')).toBe('7')
+    expect(await errorOf(reshard(cursors, source, { name: 'c', from: 0, to: 0 }))).toMatchObject({
+      code: 'OPTION_INVALID',
+    })
   })
 
   test('is refused where an old shard has no cursor, or a new one has another already; nothing is written then', async () => {

@@ -219,6 +219,23 @@ describe('an error', () => {
     expect(requested?.aborted).toBe(true)
   })
 
+  test('is it when the head, the backlog or a position by time is not told in time, or fails', async () => {
+    for (const member of ['head', 'backlog', 'at'] as const) {
+      const clock = simulatedClock()
+      const hangs = (): Promise<never> => new Promise(() => {})
+      const fails = (): Promise<never> => Promise.reject(new Error('502'))
+      const call = (answer: () => Promise<never>): Promise<unknown> => {
+        const source = poll('api', nothing, { [member]: answer, compare: () => 0, clock, timeoutMs: 3000 })
+        if (member === 'at') return Promise.resolve(source.at?.(1))
+        return Promise.resolve(member === 'head' ? source.head?.() : source.backlog?.('1'))
+      }
+      const late = errorOf(call(hangs))
+      await clock.advance(3000)
+      expect(await late).toMatchObject({ code: 'POLL_FAILED', retriable: true })
+      expect(String(await errorOf(call(fails)))).toContain('failed: 502')
+    }
+  })
+
   const wrong: [string, unknown, string][] = [
     ['has more events than asked for', page(1, 4), 'expected at most 3 events, but found 4'],
     ['does not move on although it has events', { ...page(1, 2), cursor: '' }, 'a cursor that moves on'],
@@ -231,9 +248,92 @@ describe('an error', () => {
     expect(String(error)).toContain(message)
   })
 
+  const compare = (a: string, b: string): number => Number(a) - Number(b)
+  const backwards: [string, Page[], string][] = [
+    ['goes back', [page(1, 5, true), page(3, 4, true)], 'expected a cursor that moves on, but 4 is before it'],
+    ['goes back without an event', [page(1, 5, true), { events: [], cursor: '2', more: false }], 'but 2 is before it'],
+    ['repeats what was given', [page(1, 5, true), page(5, 8)], 'expected an event after 5, but found 5'],
+    [
+      'is out of order',
+      [{ events: [event(2), event(1)], cursor: '2', more: false }],
+      'expected an event after 2, but found 1',
+    ],
+    [
+      'has an event beyond its cursor',
+      [{ ...page(1, 5), cursor: '4' }],
+      'expected a cursor at or after the last event, 5, but found 4',
+    ],
+    [
+      'is at the same place in other words',
+      [page(1, 5, true), { events: [], cursor: '05', more: true }],
+      'it is the same, with 0 events and more: true',
+    ],
+  ]
+  test.each(backwards)('is it when a page %s, where cursors can be compared', async (_, given, message) => {
+    const left = [...given]
+    const error = await errorOf(all(async () => left.shift() as Page, { compare }))
+    expect(error).toMatchObject({ code: 'SOURCE_CONTRACT', retriable: false })
+    expect(String(error)).toContain(message)
+  })
+
+  test('is it when a page has an id that is no cursor', async () => {
+    const numeric = (a: string, b: string): number => Number(BigInt(a) - BigInt(b))
+    const given = [page(1, 2, true), { events: [{ ...event(3), id: 'x' }], cursor: '3', more: false }]
+    const error = await errorOf(all(async () => given.shift() as Page, { compare: numeric }))
+    expect(error).toMatchObject({ code: 'SOURCE_CONTRACT', retriable: false })
+    expect(String(error)).toContain('expected cursors that can be compared')
+  })
+
+  test('is it wherever an API goes back, is out of order or repeats itself; every event is given once before, and in order', async () => {
+    const step = fc.record({
+      from: fc.integer({ min: -4, max: 4 }),
+      count: fc.nat({ max: 3 }),
+      cursor: fc.integer({ min: -4, max: 3 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 8 }), async (steps) => {
+        let at = 0 // where the source has to be by now
+        let isRight = true
+        const expected: string[] = []
+        const left = [...steps]
+        const get: FetchPage = async (after) => {
+          expect(after).toBe(at === 0 ? '' : String(at))
+          const next = left.shift()
+          if (next === undefined) return { events: [], cursor: after, more: false }
+          const first = Math.max(1, at + 1 + next.from)
+          const events = Array.from({ length: next.count }, (_, i) => event(first + i))
+          const last = next.count === 0 ? at : first + next.count - 1
+          const cursor = Math.max(1, last + next.cursor)
+          const isOn = next.count === 0 ? cursor > at : first > at && cursor >= last
+          if (!isOn) isRight = false
+          else {
+            expected.push(...events.map(({ id }) => id))
+            at = cursor
+          }
+          return { events, cursor: String(cursor), more: true }
+        }
+        const given: string[] = []
+        let error: unknown
+        try {
+          await using stream = await poll('api', get, { compare }).stream('', { toHead: true })
+          for await (const { events } of stream) given.push(...events.map(({ id }) => id))
+        } catch (thrown) {
+          error = thrown
+        }
+        expect(given).toEqual(expected)
+        if (isRight) expect(error).toBe(undefined)
+        else expect(error).toMatchObject({ code: 'SOURCE_CONTRACT' })
+      }),
+      { numRuns: 300 },
+    )
+  })
+
   test('is it to ask for what cannot be honoured', async () => {
     expect(await errorOf(poll('api', nothing).stream('', { fromHead: true }))).toMatchObject({ code: 'OPTION_INVALID' })
     expect(() => poll('api', nothing, { head: async () => '1' })).toThrow('head needs compare')
+    expect(() => poll('api', nothing, { intervalMs: 50, maxIntervalMs: 49 })).toThrow(
+      'maxIntervalMs must be intervalMs',
+    )
     for (const option of ['limit', 'intervalMs', 'maxIntervalMs', 'timeoutMs'])
       expect(() => poll('api', nothing, { [option]: 0 })).toThrow(`${option} must be`)
   })

@@ -1,9 +1,22 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Consumer, codeOf, FencedError, memoryCursors, memoryLog, run } from '../../src/core/index.ts'
-import { bestEffort, constant, noRetry, retry, stopAfterAttempts, withTimeout } from '../../src/patterns/index.ts'
+import {
+  ack,
+  batch,
+  bestEffort,
+  concurrent,
+  constant,
+  deadLetter,
+  memoryLetters,
+  noRetry,
+  retry,
+  stopAfterAttempts,
+  withTimeout,
+} from '../../src/patterns/index.ts'
 import { errorOf } from '../tools/reader.ts'
 import { simulatedClock } from '../tools/simulated-clock.ts'
+import { thrownBy } from './thrown-by.ts'
 
 const never = new AbortController().signal
 const event = { id: '1', type: 1, foreignId: 'a', timestamp: 0, metadata: null, headers: {} }
@@ -122,7 +135,7 @@ describe('retry', () => {
   })
 })
 
-test('every decorator hands start, stop, settled, types, filter and recover on, those of a class as well', async () => {
+test('every decorator hands start, stop, types, filter and recover on, those of a class as well', async () => {
   const told: string[] = []
   class Inner implements Consumer {
     readonly name = 'inner'
@@ -143,26 +156,60 @@ test('every decorator hands start, stop, settled, types, filter and recover on, 
     stop() {
       told.push(`stop of ${this.name}`)
     }
-    settled() {
-      told.push(`settled of ${this.name}`)
-      return undefined
-    }
   }
   for (const wrap of [
     (inner: Consumer) => retry(inner, noRetry),
     (inner: Consumer) => bestEffort(inner),
     (inner: Consumer) => withTimeout(inner, { timeoutMs: 1000 }),
+    (inner: Consumer) => deadLetter(inner, { letters: memoryLetters(), policy: noRetry }),
   ]) {
     told.length = 0
     await run(
       { stream: logOf(1).source.stream, cursors: memoryCursors(), consumer: wrap(new Inner()) },
       { toHead: true },
     )
-    expect(new Set(told)).toEqual(
-      new Set(['start', 'filter', 'handle', 'stop', 'settled'].map((each) => `${each} of inner`)),
-    )
+    expect(told).toEqual(['start', 'filter', 'handle', 'stop'].map((each) => `${each} of inner`))
     await wrap(new Inner()).recover?.(new Error('x'), event, { signal: never })
     expect(told.at(-1)).toBe('recover of inner')
+  }
+})
+
+test('no decorator goes around a consumer with work in the background, of which it would see nothing; the error tells how to nest them', async () => {
+  const plain: Consumer = { name: 'c', handle: () => {} }
+  const decorators: Record<string, (inner: Consumer) => Consumer> = {
+    retry: (inner) => retry(inner, noRetry),
+    withTimeout: (inner) => withTimeout(inner, { timeoutMs: 1000 }),
+    bestEffort: (inner) => bestEffort(inner),
+    deadLetter: (inner) => deadLetter(inner, { letters: memoryLetters(), policy: noRetry }),
+  }
+  const outer: Record<string, (inner: Consumer) => Consumer> = {
+    concurrent: (inner) => concurrent(inner, { maxInFlight: 2 }),
+    ack: (inner) =>
+      ack({ ...inner, handle: (event, { ack: done, ...context }) => thenDo(inner.handle(event, context), done) }),
+    batch: (inner) =>
+      batch(
+        {
+          ...inner,
+          handle: async (events, context) => {
+            for (const each of events) await inner.handle(each, context)
+          },
+        },
+        { maxEvents: 2 },
+      ),
+  }
+  for (const [name, decorate] of Object.entries(decorators)) {
+    for (const background of Object.values(outer)) {
+      const error = thrownBy(() => decorate(background(plain)))
+      expect(error).toMatchObject({ code: 'OPTION_INVALID' })
+      expect(String(error)).toContain(`${name} of consumer "c"`)
+      expect(String(error)).toContain(`concurrent(${name}(consumer, …), …)`)
+      // What the error says goes.
+      for (const [, inside] of String(error).matchAll(/(\w+)\(\w+\(consumer, …\), …\)/g)) {
+        const spec = { stream: logOf(5).source.stream, cursors: memoryCursors() }
+        const consumer = outer[inside as string]?.(decorate(plain)) as Consumer
+        expect(await run({ ...spec, consumer }, { toHead: true })).toMatchObject({ cursor: '5@1' })
+      }
+    }
   }
 })
 
@@ -299,6 +346,10 @@ describe('withTimeout', () => {
       )
   })
 })
+
+function thenDo(work: void | Promise<void>, done: () => void): void | Promise<void> {
+  return work === undefined ? done() : work.then(done)
+}
 
 function throwing(error: unknown): never {
   throw error

@@ -6,8 +6,8 @@ import { conformance } from '../../src/testing/conformance/index.ts'
 /** A run loop whose consumer is decorated by something that, as it is set, changes nothing. */
 function decorated(decorate: (consumer: Consumer) => Consumer): typeof run {
   return ({ consumer, ...spec }: RunSpec, options?: RunOptions): Promise<RunResult> => {
-    const isValid = typeof consumer.handle === 'function' // if not, it is for `run` to refuse
-    return run({ ...spec, consumer: isValid ? decorate(consumer) : consumer }, options)
+    const isPlain = typeof consumer.handle === 'function' && consumer.settled === undefined // else it is refused
+    return run({ ...spec, consumer: isPlain ? decorate(consumer) : consumer }, options)
   }
 }
 

@@ -11,7 +11,17 @@ import {
   supervise,
   systemClock,
 } from '../../src/core/index.ts'
-import { batch, concurrent, type LeasedConsumer, withLease } from '../../src/patterns/index.ts'
+import {
+  type AckContext,
+  ack,
+  batch,
+  concurrent,
+  type LeaseContext,
+  type LeasedConsumer,
+  noRetry,
+  retry,
+  withLease,
+} from '../../src/patterns/index.ts'
 import { leaseWorld, type SimulatedProcess } from '../core/lease-world.ts'
 
 type Trouble = {
@@ -204,6 +214,132 @@ test('a process that was frozen at the head does not handle what it has gathered
   expect(await ended).toMatchObject({ code: 'LEASE_LOST' })
   expect(begun).toEqual([])
 })
+
+/** The patterns with work in the background, over a handler that is given the token. */
+const background: Record<string, (begin: Begin, sleep: Clock['sleep']) => LeasedConsumer> = {
+  'batch by count': (begin) =>
+    batch({ name: 'c', handle: (events, context: LeaseContext) => begin(events, context) }, { maxEvents: 3 }),
+  'batch by age': (begin, sleep) =>
+    batch(
+      retry(
+        { name: 'c', handle: (events: readonly Event[], context: LeaseContext) => begin(events, context) },
+        noRetry,
+      ),
+      { maxAgeMs: 250, clock: { ...systemClock, sleep } },
+    ),
+  concurrent: (begin) =>
+    concurrent({ name: 'c', handle: (event, context: LeaseContext) => begin([event], context) }, { maxInFlight: 2 }),
+  ack: (begin) =>
+    ack(
+      {
+        name: 'c',
+        handle: (event, { ack: done, ...context }: AckContext & LeaseContext) =>
+          void begin([event], context).then(done, () => {}),
+      },
+      { maxUnacked: 2 },
+    ),
+}
+type Begin = (events: readonly Event[], context: LeaseContext) => Promise<void>
+
+test.each(Object.entries(background))(
+  '%s gives its handler the token, and begins nothing once another process may have the lease, nor while it ends after an abort',
+  async (_, make) => {
+    const plan = fc.record({
+      keys: fc.array(fc.constantFrom('a', 'a', 'b'), { minLength: 1, maxLength: 10 }),
+      takes: fc.array(fc.integer({ min: 0, max: 700 }), { minLength: 1, maxLength: 6 }),
+      abortAt: fc.option(fc.nat({ max: 2500 }), { nil: undefined }),
+      trouble: fc.record({
+        what: fc.constantFrom('freeze', 'cutOff'),
+        at: fc.nat({ max: 2500 }),
+        forMs: fc.nat({ max: 5000 }),
+      }),
+    })
+    await fc.assert(
+      fc.asyncProperty(plan, async ({ keys, takes, abortAt, trouble }) => {
+        const world = leaseWorld(() => 5)
+        const log = memoryLog({ batchSize: 4 })
+        for (const foreignId of keys) log.append({ type: 1, foreignId })
+        const cursors = memoryCursors()
+        const wrong: string[] = []
+        const done = new Set<string>()
+        let begun = 0
+        const stop = new AbortController()
+        const start = (name: string, signal: AbortSignal | undefined): Promise<unknown> => {
+          const process = world.process(name)
+          if (name === 'x') world.at(trouble.at, () => process[trouble.what as 'freeze' | 'cutOff'](trouble.forMs))
+          const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+          const consumer = make(async (events, { token }) => {
+            const ids = events.map(({ id }) => id).join()
+            const holder = world.grants.at(-1)
+            if (holder?.token !== token) wrong.push(`${ids} by ${name} with ${token}, but it is ${holder?.token}`)
+            await process.clock.sleep(takes[begun++ % takes.length] as number)
+            for (const { id } of events) done.add(id)
+          }, clock.sleep)
+          const lease = { leases: process.leases, name: 'c', holder: name, ttlMs: 1000 }
+          const spec = { stream: log.source.stream, cursors, consumer }
+          return supervise(
+            (o) => withLease(lease, spec, { ...o, clock, monotonic: process.monotonic, toHead: name === 'y' }),
+            {
+              signal,
+              clock,
+              graceMs: 1e6,
+              minDelayMs: 10,
+              maxDelayMs: 100,
+            },
+          )
+        }
+        const outcome = start('x', stop.signal)
+        const end = new AbortController()
+        world.at(50, () => void start('y', end.signal).catch((error: unknown) => wrong.push(String(error))))
+        if (abortAt !== undefined) world.at(abortAt, () => stop.abort(new Error('stop')))
+        await world.run(20_000)
+        expect(wrong).toEqual([])
+        if (abortAt !== undefined) {
+          expect(await outcome).toMatchObject({ reason: 'aborted' })
+          expect([done.size, await cursors.get('c')]).toEqual([keys.length, `${keys.length}@1`]) // y has gone on
+        }
+        stop.abort()
+        end.abort()
+        await world.run(40_000)
+      }),
+      { numRuns: 100 },
+    )
+  },
+)
+
+test.each(['cutOff', 'freeze'] as const)(
+  'a lease that is lost (%s) while a run ends after an abort is told to what is at work, and is the error of the result',
+  async (trouble) => {
+    for (const [which, keys, expected] of [
+      ['batch by count', 'ab', ['1', '2']], // gathered, and begun with the abort
+      ['concurrent', 'aaaaab', ['1', '6', '2', ...(trouble === 'cutOff' ? ['3'] : [])]], // what stands before 6, while the lease is held
+    ] as const) {
+      const world = leaseWorld(() => 1)
+      const process = world.process('x')
+      const log = memoryLog()
+      for (const foreignId of keys) log.append({ type: 1, foreignId })
+      const clock = { now: () => world.now(), sleep: process.clock.sleep, yield: async () => {} }
+      const begun: string[] = []
+      const told: number[] = []
+      const consumer = background[which]?.(async (events, { signal }) => {
+        begun.push(...events.map(({ id }) => id))
+        signal.addEventListener('abort', () => told.push(world.now()))
+        if (signal.aborted) throw new Error('it is begun with a signal that is live')
+        await process.clock.sleep(which === 'concurrent' ? 700 : 2000)
+      }, clock.sleep) as LeasedConsumer
+      const stop = new AbortController()
+      world.at(500, () => stop.abort(new Error('stop')))
+      world.at(800, () => process[trouble](30_000))
+      const lease = { leases: process.leases, name: 'c', holder: 'x', ttlMs: 1000 }
+      const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer }
+      const ended = withLease(lease, spec, { clock, monotonic: process.monotonic, signal: stop.signal })
+      await world.run(100_000)
+      expect(await ended).toMatchObject({ reason: 'aborted', error: { code: 'LEASE_LOST' } })
+      expect(begun).toEqual(expected)
+      if (trouble === 'cutOff') expect(told.at(-1)).toBeLessThanOrEqual(800 + 1000)
+    }
+  },
+)
 
 test('an abort while it waits, or while it runs, is reason aborted, and frees the lease', async () => {
   const world = leaseWorld(() => 1)
