@@ -2,6 +2,7 @@ import { Metadata, status } from '@grpc/grpc-js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { errorStatus } from '../../src/adapters/grpc/error-status.ts'
+import { grpcSource, serveStream } from '../../src/adapters/grpc/index.ts'
 import { statusError } from '../../src/adapters/grpc/status-error.ts'
 import { headReached, streamStopped } from '../../src/adapters/grpc/stream-error.ts'
 import {
@@ -15,6 +16,10 @@ import {
   OptionError,
   ReflexError,
 } from '../../src/core/errors.ts'
+import type { Batch } from '../../src/core/event.ts'
+import { eventStream, type StreamFunc } from '../../src/core/stream.ts'
+import { numbered } from './numbered.ts'
+import { connect, serve } from './serve.ts'
 
 const text = fc.oneof(fc.string(), fc.constantFrom('7@1', 'ключ 🪵', '"\n%', ''))
 const kind = fc.constantFrom<ErrorKind>(
@@ -60,6 +65,45 @@ describe('an error over the wire', () => {
         expect(came).toMatchObject(members)
         if (!['DecodeError', 'FencedError', 'OptionError'].includes(error.name)) expect(came.name).toBe(error.name)
       }),
+    )
+  })
+
+  it('is the same error by a real call, whether it comes before the stream is open or after events', async () => {
+    let wanted: { readonly error: ReflexError; readonly after: number } | undefined
+    const stream: StreamFunc = async () => {
+      const { error, after } = wanted as NonNullable<typeof wanted>
+      if (after === 0) throw error
+      async function* batches(): AsyncGenerator<Batch> {
+        yield { events: numbered(0, after), cursor: String(after) }
+        throw error
+      }
+      return eventStream(batches(), () => {})
+    }
+    await using server = await serve([serveStream(stream)])
+    using client = connect(server.port)
+    const source = grpcSource({ client })
+    const long = fc.integer({ min: 5000, max: 20_000 }).map((length) => '🪵ж'.repeat(length / 2))
+    const longConflict = fc
+      .record({ consumer: long, expected: long, actual: long, reset: fc.boolean() })
+      .map((o) => new CursorConflictError(o))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof({ weight: 5, arbitrary: anError }, { weight: 1, arbitrary: longConflict }),
+        fc.nat({ max: 2 }),
+        async (error, after) => {
+          wanted = { error, after }
+          const reading = (async () => {
+            for await (const { events } of await source.stream('', {})) expect(events).toHaveLength(after)
+          })()
+          const came = await reading.then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+          const { code, kind, retriable, eventId, message } = error
+          expect(came).toMatchObject({ code, kind, retriable, eventId, message: message.slice(0, 1000).toWellFormed() })
+        },
+      ),
+      { numRuns: 150, seed: 1 },
     )
   })
 

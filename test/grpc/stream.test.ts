@@ -279,7 +279,7 @@ describe('grpcSource', () => {
     })
   })
 
-  it('fails at once where nobody listens, and at an event that is larger than a message may be', async () => {
+  it('fails where nobody listens, and at an event that is larger than a message may be', async () => {
     const log = memoryLog()
     const server = await serve([serveStream(log.source.stream)])
     using client = connect(server.port)
@@ -288,8 +288,9 @@ describe('grpcSource', () => {
     const spec = { stream: grpcSource({ client }).stream, cursors: memoryCursors(), consumer }
     await expect(run(spec)).rejects.toMatchObject({ code: 'GRPC_MESSAGE_TOO_LARGE', kind: 'oversize' })
     server.kill()
-    await expect(run(spec)).rejects.toMatchObject({ retriable: true })
-    await expect(run(spec)).rejects.toMatchObject({ code: 'GRPC_UNAVAILABLE', retriable: true })
+    const { stream } = grpcSource({ client, deadlineMs: 300 })
+    await expect(run({ ...spec, stream })).rejects.toMatchObject({ retriable: true })
+    await expect(run({ ...spec, stream })).rejects.toMatchObject({ code: 'GRPC_UNAVAILABLE', retriable: true })
   })
 
   it('refuses a client that tries again by itself or would not notice a dead server, a path that is none, and other mistakes', () => {
@@ -374,6 +375,36 @@ it('TLS and call credentials go with every call', async () => {
 })
 
 describe('grpcCursors', () => {
+  it('tells over the wire whether a reset or another runner wrote what is there', async () => {
+    const store = memoryCursors()
+    await using server = await serve([serveCursors(store)])
+    using client = connect(server.port)
+    const cursors = grpcCursors({ client })
+    await cursors.set('c', '5', '')
+    await cursors.reset('c', '2')
+    const conflict = { code: 'CURSOR_CONFLICT', consumer: 'c', expected: '5', retriable: true }
+    await expect(cursors.set('c', '6', '5')).rejects.toMatchObject({ ...conflict, actual: '2', reset: true })
+    await expect(cursors.set('c', '6', '5')).rejects.toMatchObject({ reset: true })
+    await cursors.set('c', '3', '2')
+    const fenced = { ...conflict, actual: '3', reset: false, kind: 'fenced' }
+    await expect(cursors.set('c', '6', '5')).rejects.toMatchObject(fenced)
+  })
+
+  it('a runner whose cursor is reset over the wire starts again from there', async () => {
+    const log = memoryLog({ batchSize: 1 })
+    log.append(...Array.from({ length: 5 }, (): NewEvent => ({ type: 1, foreignId: 'a' })))
+    await using server = await serve([serveCursors(memoryCursors())])
+    using client = connect(server.port)
+    const cursors = grpcCursors({ client })
+    const handled: string[] = []
+    const handle = async ({ id }: Event): Promise<void> => {
+      if (handled.push(id) === 4) await cursors.reset('c', '1@1')
+    }
+    const spec = { stream: log.source.stream, cursors, consumer: { name: 'c', handle } }
+    await supervise((o) => run(spec, { ...o, toHead: true }), { minDelayMs: 1, maxDelayMs: 100_000 })
+    expect(handled).toEqual(['1', '2', '3', '4', '2', '3', '4', '5'])
+  }, 5000)
+
   it('refuses names that would be sent as another one, and a list that the store does not have', async () => {
     const { list: _, ...store } = memoryCursors()
     await using server = await serve([serveCursors(store)])
@@ -382,6 +413,8 @@ describe('grpcCursors', () => {
     await expect(cursors.get('\ud800')).rejects.toMatchObject({ code: 'OPTION_INVALID' })
     await expect(cursors.set('a', '\udc00', '')).rejects.toMatchObject({ code: 'OPTION_INVALID' })
     await expect(cursors.list?.()).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    await store.set('b', 'x\ud800', '') // by somebody who uses the store itself
+    await expect(cursors.get('b')).rejects.toMatchObject({ code: 'OPTION_INVALID' })
     expect(() => grpcCursors({ client, deadlineMs: 0 })).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
   })
 })

@@ -16,6 +16,12 @@ export interface ErrorStatus {
 /** The trailer that holds a `google.rpc.Status`. */
 export const DETAILS_KEY = 'grpc-status-details-bin'
 
+/**
+ * The trailer in which a call that ends with OK tells a client that takes batches what has ended it, as in `DETAILS_KEY`: in grpc-js any
+ * other status overtakes what the client has not read yet, which is then lost.
+ */
+export const END_KEY = 'reflex-bridge-end-bin'
+
 /** By the code of ours, that of luno/reflex, by which its Go clients tell errors apart. */
 export const goCodes: Readonly<Record<string, string>> = {
   HEAD_REACHED: 'ERR_b4b155d2a91cfcd0',
@@ -47,8 +53,8 @@ export const errorMembers: readonly string[] = [
 
 /** Trailers have no room for more. */
 const LONGEST_MESSAGE = 1000
-/** What is longer, as the cursor of a great many sources, is left out: the error stays what it is. */
-const LONGEST_MEMBER = 16_000
+/** So many bytes of members have room. What is longer, as the cursor of a great many sources, is left out: the error stays what it is. */
+const MEMBER_BYTES = 24_000
 
 /**
  * The status of an error: with details of this package's, and with those of luno/jettison, so that clients of both know it again. What
@@ -67,15 +73,29 @@ export function errorStatus(error: unknown): ErrorStatus {
   return { code: statusCode, details, metadata }
 }
 
+/** The trailers of a call that ends with OK, but for the reason of this status. */
+export function endTrailers({ metadata }: ErrorStatus): Metadata {
+  const trailers = new Metadata()
+  trailers.set(END_KEY, metadata.get(DETAILS_KEY)[0] as Buffer)
+  return trailers
+}
+
 function detailOf(error: unknown, code: string): ReturnType<typeof create<typeof ErrorDetailSchema>> {
   const detail = create(ErrorDetailSchema, { code, retriable: isRetriable(error), kind: errorKind(error) })
+  let room = MEMBER_BYTES
+  const hasRoom = (text: string): boolean => {
+    const bytes = Buffer.byteLength(text)
+    if (bytes > room) return false
+    room -= bytes
+    return true
+  }
   const eventId = eventIdOf(error)
-  if (eventId !== undefined) detail.eventId = eventId
+  if (eventId !== undefined && hasRoom(eventId)) detail.eventId = eventId
   for (const member of errorMembers) {
     const value = (error as Readonly<Record<string, unknown>>)[member]
     if (typeof value !== 'string' && typeof value !== 'boolean') continue
     const text = String(value)
-    if (text.length <= LONGEST_MEMBER) detail.members[member] = text
+    if (hasRoom(text)) detail.members[member] = text
   }
   return detail
 }

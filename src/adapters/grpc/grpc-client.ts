@@ -22,7 +22,7 @@ export const grpcFailFast: {
   'grpc.enable_retries': 0,
   'grpc.keepalive_time_ms': 1500,
   'grpc.keepalive_timeout_ms': 1500,
-  // A call that comes while the channel waits fails at once: supervise does the waiting.
+  // Whoever waits for a connection is to have it soon after it can be made.
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1000,
 }
@@ -84,4 +84,10 @@ export function beginCall<T>(what: string, call: () => T): T {
       },
     )
   }
+}
+
+/** Ends a call. One that has just begun takes no notice in grpc-js, and would stay open at the server for ever: so it is told once more. */
+export function cancelCall(call: { cancel(): void }): void {
+  call.cancel()
+  setImmediate(() => call.cancel())
 }

@@ -5,14 +5,17 @@ import {
   type MessageInitShape,
   type MessageShape,
 } from '@bufbuild/protobuf'
-import { type CallCredentials, Metadata } from '@grpc/grpc-js'
+import { type CallCredentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { untilAborted } from '../../core/abort.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { CursorStore } from '../../core/cursor.ts'
 import { OptionError } from '../../core/errors.ts'
+import { awaitConnection } from './await-connection.ts'
 import { CursorStoreService } from './generated/reflexbridge/v1/cursors_pb.ts'
-import { beginCall, callOptions, checkGrpcClient, type GrpcClient } from './grpc-client.ts'
-import { statusError } from './status-error.ts'
+import { beginCall, callOptions, cancelCall, checkGrpcClient, type GrpcClient } from './grpc-client.ts'
+import { type CallStatus, statusError } from './status-error.ts'
 import { unaryMethod } from './unary-method.ts'
+import { wellFormed } from './well-formed.ts'
 
 /** Options of `grpcCursors`. */
 export interface GrpcCursorsOptions {
@@ -35,53 +38,57 @@ export function grpcCursors({ client, credentials, deadlineMs = 3000 }: GrpcCurs
   if (!(deadlineMs > 0)) throw new OptionError(`grpcCursors: deadlineMs must be more than 0, but is ${deadlineMs}`)
   const { getCursor, setCursor, resetCursor, listCursors } = CursorStoreService.method
 
-  function ask<I extends DescMessage, O extends DescMessage>(
+  async function ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     init: MessageInitShape<I>,
     signal?: AbortSignal,
   ): Promise<MessageShape<O>> {
+    signal?.throwIfAborted()
     const { path, requestSerialize, responseDeserialize } = unaryMethod(method)
-    return new Promise((resolve, reject) => {
-      signal?.throwIfAborted()
-      const options = callOptions(systemClock.now(), deadlineMs, credentials)
-      const request = create(method.input, init)
+    const name = `grpc:${path}`
+    const askedAt = systemClock.now()
+    const options = callOptions(askedAt, deadlineMs, credentials)
+    const waiting = awaitConnection(name, client, { withinMs: deadlineMs, signal })
+    const { asked } = await untilAborted(waiting, signal)
+    signal?.throwIfAborted()
+    return await new Promise((resolve, reject) => {
       const onAbort = (): void => {
         reject(signal?.reason)
-        call.cancel()
+        cancelCall(call)
       }
-      const call = beginCall('grpcCursors', () =>
-        client.makeUnaryRequest(
-          path,
-          requestSerialize,
-          responseDeserialize,
-          request,
-          new Metadata(),
-          options,
-          (error, response) => {
-            signal?.removeEventListener('abort', onAbort)
-            if (error === null && response !== undefined) resolve(response)
-            else if (error !== null) reject(statusError(`grpc:${path}`, error))
-          },
-        ),
+      const onReply = (error: ServiceError | null, response?: MessageShape<O>): void => {
+        signal?.removeEventListener('abort', onAbort)
+        if (error === null && response !== undefined) {
+          resolve(response)
+        } else {
+          const { code, details, metadata } = error ?? NO_RESPONSE
+          const afterMs = systemClock.now() - askedAt
+          reject(statusError(name, { code, details, metadata, asked: `${asked} after ${afterMs} ms` }))
+        }
+      }
+      const request = create(method.input, init)
+      const call = beginCall(name, () =>
+        client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), options, onReply),
       )
       signal?.addEventListener('abort', onAbort, { once: true })
     })
   }
 
   return {
-    get: async (consumer, { signal } = {}) => (await ask(getCursor, { consumer: checked(consumer) }, signal)).cursor,
+    get: async (consumer, { signal } = {}) => (await ask(getCursor, { consumer: wellFormed(consumer) }, signal)).cursor,
     set: async (consumer, cursor, expected) => {
-      await ask(setCursor, { consumer: checked(consumer), cursor: checked(cursor), expected: checked(expected) })
+      await ask(setCursor, {
+        consumer: wellFormed(consumer),
+        cursor: wellFormed(cursor),
+        expected: wellFormed(expected),
+      })
     },
     reset: async (consumer, cursor) => {
-      await ask(resetCursor, { consumer: checked(consumer), cursor: checked(cursor) })
+      await ask(resetCursor, { consumer: wellFormed(consumer), cursor: wellFormed(cursor) })
     },
     list: async () => new Map((await ask(listCursors, {})).cursors.map(({ consumer, cursor }) => [consumer, cursor])),
   }
 }
 
-/** Two names that are sent as the same text would share a cursor. */
-function checked(text: string): string {
-  if (text.isWellFormed()) return text
-  throw new OptionError(`grpcCursors: names and cursors must be well-formed Unicode, but found ${JSON.stringify(text)}`)
-}
+/** As grpc-js has it where a call without a response ends well. */
+const NO_RESPONSE: CallStatus = { code: status.INTERNAL, details: 'the server sent no response' }

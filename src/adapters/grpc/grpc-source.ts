@@ -2,7 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { type CallCredentials, Metadata, status } from '@grpc/grpc-js'
 import { untilAborted } from '../../core/abort.ts'
 import { systemClock } from '../../core/clock.ts'
-import { CursorInvalidError, DecodeError, OptionError, ReflexError } from '../../core/errors.ts'
+import { CursorAheadError, CursorInvalidError, DecodeError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Batch, Cursor, Event } from '../../core/event.ts'
 import {
   checkStreamOptions,
@@ -11,11 +11,12 @@ import {
   type Source,
   type StreamOptions,
 } from '../../core/stream.ts'
+import { awaitConnection, type Connecting } from './await-connection.ts'
 import { decodeMessage, type StreamMessage } from './decode-message.ts'
 import { StreamRequestSchema } from './generated/reflex_pb.ts'
 import { beginCall, callOptions, checkGrpcClient, type GrpcClient } from './grpc-client.ts'
 import { type MessageInbox, messageInbox } from './message-inbox.ts'
-import { statusError } from './status-error.ts'
+import { type CallStatus, statusError } from './status-error.ts'
 import { BATCHES_KEY, REFLEX_PATH, streamMethod } from './stream-method.ts'
 
 /** Options of `grpcSource`. */
@@ -37,7 +38,7 @@ export interface GrpcSourceOptions {
   readonly deadlineMs?: number | undefined
 }
 
-/** So long a server may take to say that it is one; a deadline of the opening itself it has not. */
+/** So long it may take to be connected, and a server to say that it is one; a deadline of the opening itself it has not. */
 const ANSWER_WITHIN_MS = 4000
 
 /**
@@ -73,12 +74,21 @@ export function grpcSource(options: GrpcSourceOptions): Source {
       )
     if (!after.isWellFormed()) throw new CursorInvalidError(name, { cursor: after, expected: 'well-formed Unicode' })
     signal?.throwIfAborted()
+    const askedAt = systemClock.now()
+    const call = callOptions(askedAt, deadlineMs, credentials)
+    const connecting = async (): Promise<Connecting> => {
+      const withinMs = askedAt + Math.min(ANSWER_WITHIN_MS, deadlineMs ?? Infinity) - systemClock.now()
+      const came = await untilAborted(awaitConnection(name, client, { withinMs, signal }), signal)
+      signal?.throwIfAborted()
+      return came
+    }
+    let connection = await connecting()
+    const untilMs = askedAt + ANSWER_WITHIN_MS
     const metadata = new Metadata()
     if (!isGo) metadata.set(BATCHES_KEY, '1')
     const { requestSerialize, responseDeserialize } = method
-    const call = callOptions(systemClock.now(), deadlineMs, credentials)
     const ask = (from: Cursor): MessageInbox => {
-      const request = encodeRequest(from, { toHead, fromHead, types })
+      const request = encodeRequest(from, { toHead, fromHead: fromHead && from === after, types })
       return messageInbox(
         beginCall(name, () =>
           client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata, call),
@@ -87,28 +97,45 @@ export function grpcSource(options: GrpcSourceOptions): Source {
     }
     let inbox = ask(after)
     let isClosed = false
+    let first: Buffer | undefined
     let incarnation: string | undefined
-    let isAtHead = false
     try {
-      const first = isGo ? undefined : await untilAborted(opened(name, inbox), signal)
-      if (first !== undefined) incarnation = decode(name, first, after).opened || undefined
-      else if (!isGo) isAtHead = endsAtHead()
+      if (!isGo) {
+        first = await untilAborted(opened(name, inbox, { untilMs, ...connection }), signal)
+        const wasLost = first === undefined && inbox.ended?.code === status.UNAVAILABLE && connection.isThere
+        if (wasLost && systemClock.now() < untilMs) {
+          // A connection that was lost unnoticed is noticed by the first call. Nothing has been opened yet.
+          connection = await connecting()
+          inbox = ask(after)
+          first = await untilAborted(opened(name, inbox, { untilMs, ...connection }), signal)
+        }
+        if (first === undefined) checkEnd(endOf(inbox))
+        else incarnation = incarnationIn(name, decode(name, first, after))
+      }
     } catch (error) {
       inbox.cancel()
       throw error
     }
 
     async function* batches(): AsyncGenerator<Batch> {
-      if (isAtHead) return
       let position = after
-      // The pinned head is a batch of its own, whatever has come after it by now.
-      const pinned = fromHead ? await inbox.takeOne() : undefined
-      for (let taken = pinned ? [pinned] : await inbox.take(); ; taken = await inbox.take()) {
+      let taken: readonly Buffer[] | undefined = first && [first]
+      if (first !== undefined && fromHead) {
+        // The pinned head is a batch of its own, whatever has come after it by now.
+        const pinned = await inbox.takeOne()
+        if (pinned !== undefined) taken = [first, pinned]
+      }
+      for (taken ??= await inbox.take(); ; taken = await inbox.take()) {
         if (taken === undefined) {
-          // A Go server says as an error that the head is reached: what it has overtaken is asked for again.
-          if (!endsAtHead() || !isGo || !inbox.wasPaused || isClosed) return
-          inbox = ask(position)
-          continue
+          if (isClosed) return
+          const error = endOf(inbox)
+          // Nobody asks again after such an end, so what it has overtaken is asked for here. Each time there is less.
+          if (inbox.mayHaveLost && !error.retriable) {
+            inbox = ask(position)
+            continue
+          }
+          checkEnd(error)
+          return
         }
         const events: Event[] = []
         let cursor: Cursor | undefined
@@ -116,6 +143,7 @@ export function grpcSource(options: GrpcSourceOptions): Source {
         for (const bytes of taken) {
           try {
             const message = decode(name, bytes, cursor ?? position)
+            checkSameLog(message, cursor ?? position)
             for (const event of message.events) if (!isGo || types?.includes(event.type) !== false) events.push(event)
             cursor = message.cursor ?? cursor
           } catch (error) {
@@ -136,13 +164,21 @@ export function grpcSource(options: GrpcSourceOptions): Source {
     }
     return eventStream(batches(), close, { signal, incarnation })
 
-    /** Throws what the call has ended with, unless it is that it has reached the head as it was asked to. */
-    function endsAtHead(): boolean {
-      const { ended } = inbox
-      if (ended === undefined || ended.code === status.OK) return false
-      const error = statusError(name, ended, after)
+    /** What the call has ended with. */
+    function endOf({ ended = CANCELLED }: MessageInbox): ReflexError {
+      const afterMs = systemClock.now() - askedAt
+      return statusError(name, { ...ended, asked: `${connection.asked} after ${afterMs} ms` }, after)
+    }
+
+    /** Throws what a call has ended with, unless it is that it has reached the head as it was asked to. */
+    function checkEnd(error: ReflexError): void {
       if (error.code !== 'HEAD_REACHED' || !toHead) throw error
-      return true
+    }
+
+    /** A call that is made again may meet another log. */
+    function checkSameLog(message: StreamMessage, cursor: Cursor): void {
+      if (message.opened === undefined || message.opened === (incarnation ?? '')) return
+      throw new CursorAheadError(name, { cursor, reason: 'recreated', found: `incarnation ${message.opened}` })
     }
   }
 
@@ -150,22 +186,42 @@ export function grpcSource(options: GrpcSourceOptions): Source {
 }
 
 /** The message in which the server says that the stream is open; undefined if the call has ended. */
-async function opened(name: string, inbox: MessageInbox): Promise<Buffer | undefined> {
-  const answer = await inTime(name, inbox.metadata())
+async function opened(
+  name: string,
+  inbox: MessageInbox,
+  answering: { readonly untilMs: number; readonly asked: string },
+): Promise<Buffer | undefined> {
+  const answer = await inTime(name, inbox.metadata(), answering)
   if (answer !== undefined && !answer.get(BATCHES_KEY).includes('1'))
     throw new OptionError(`${name}: the server does not know batches: ${HINT}`)
   return inbox.takeOne()
 }
 
+/** Throws where the message does not say that the stream is open: nothing is proven then. */
+function incarnationIn(name: string, { opened }: StreamMessage): string | undefined {
+  if (opened === undefined)
+    throw new OptionError(
+      `${name}: expected the first message to say that the stream is open, but found an event: something on the way answers for the server with the metadata of the request, or ${HINT}`,
+    )
+  return opened || undefined
+}
+
 /** A Go server says nothing before its first event. */
 const HINT = "if it is a Go service with luno/reflex, give server: 'luno/reflex'"
+/** How a call ended that was cancelled here. */
+const CANCELLED: CallStatus = { code: status.CANCELLED, details: 'cancelled on the client' }
 
-async function inTime<T>(name: string, answer: Promise<T>): Promise<T> {
+async function inTime<T>(
+  name: string,
+  answer: Promise<T>,
+  { untilMs, asked }: { readonly untilMs: number; readonly asked: string },
+): Promise<T> {
   const late = Promise.withResolvers<never>()
+  const leftMs = Math.max(untilMs - systemClock.now(), 1)
   const timer = setTimeout(() => {
-    const message = `${name}: the server has not answered within ${ANSWER_WITHIN_MS} ms; ${HINT}`
+    const message = `${name}: the server at ${asked} has been connected, but has not answered within ${ANSWER_WITHIN_MS} ms; ${HINT}`
     late.reject(new ReflexError('GRPC_NO_ANSWER', message))
-  }, ANSWER_WITHIN_MS)
+  }, leftMs)
   try {
     return await Promise.race([answer, late.promise])
   } finally {

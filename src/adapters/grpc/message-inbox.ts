@@ -1,5 +1,6 @@
 import { setImmediate as immediate } from 'node:timers/promises'
-import type { ClientReadableStream, Metadata } from '@grpc/grpc-js'
+import { type ClientReadableStream, type Metadata, status } from '@grpc/grpc-js'
+import { cancelCall } from './grpc-client.ts'
 import type { CallStatus } from './status-error.ts'
 
 /** What a call has brought. */
@@ -12,8 +13,8 @@ export interface MessageInbox {
   takeOne(): Promise<Buffer | undefined>
   /** How the call ended, once `take` has resolved with undefined. */
   readonly ended: CallStatus | undefined
-  /** The server had to wait: an error, by which the call ended, may have overtaken messages, which are then lost. */
-  readonly wasPaused: boolean
+  /** The server had to wait, and the status was not OK: in grpc-js it may then have overtaken messages, which are lost. */
+  readonly mayHaveLost: boolean
   /** Ends the call; what waits resolves with undefined. */
   cancel(): void
 }
@@ -32,6 +33,7 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
   let wasPaused = false
   let wake: (() => void) | undefined
   const changed = (): void => wake?.()
+  const isFull = (): boolean => bytes >= MOST_BYTES || messages.length >= MOST_MESSAGES
 
   call.on('metadata', (metadata: Metadata) => {
     first = metadata
@@ -40,25 +42,25 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
   call.on('data', (message: Buffer) => {
     messages.push(message)
     bytes += message.length
-    if (bytes >= MOST_BYTES || messages.length >= MOST_MESSAGES) {
+    if (isFull()) {
       call.pause()
       wasPaused = true
     }
     changed()
   })
   // The status comes before what the call still holds has been read.
-  let status: CallStatus | undefined
+  let told: CallStatus | undefined
   call.on('error', () => {}) // the status says the same
-  call.on('status', (told: CallStatus) => {
-    status = told
+  call.on('status', (ending: CallStatus) => {
+    told = ending
     if (isRead) onRead()
     changed()
   })
   let isRead = false
   const onRead = (): void => {
     isRead = true
-    if (status === undefined) return
-    ended = status
+    if (told === undefined) return
+    ended = told
     changed()
   }
   call.on('end', onRead)
@@ -72,7 +74,7 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
   }
   return {
     metadata: async () => {
-      await until(() => first !== undefined || status !== undefined)
+      await until(() => first !== undefined || told !== undefined)
       return first
     },
     take: async () => {
@@ -89,17 +91,20 @@ export function messageInbox(call: ClientReadableStream<Buffer>): MessageInbox {
     },
     takeOne: async () => {
       await until(() => messages.length > 0 || ended !== undefined)
-      return messages.shift()
+      const taken = messages.shift()
+      bytes -= taken?.length ?? 0
+      if (!isFull()) call.resume()
+      return taken
     },
     get ended() {
       return ended
     },
-    get wasPaused() {
-      return wasPaused
+    get mayHaveLost() {
+      return wasPaused && ended?.code !== status.OK
     },
     cancel: () => {
       isCancelled = true
-      call.cancel()
+      cancelCall(call)
       call.resume() // what it still holds would keep it from ending
       messages = []
       changed()

@@ -11,6 +11,7 @@ import { OptionError } from '../../core/errors.ts'
 import { errorStatus } from './error-status.ts'
 import { CursorStoreService } from './generated/reflexbridge/v1/cursors_pb.ts'
 import { unaryMethod } from './unary-method.ts'
+import { wellFormed } from './well-formed.ts'
 
 /** What a server adds: `server.addService(served.service, served.handlers)`. */
 export interface ServedCursors {
@@ -48,7 +49,7 @@ export function serveCursors(cursors: CursorStore): ServedCursors {
       )
     }
   }
-  add(getCursor, async ({ consumer }, signal) => ({ cursor: await cursors.get(consumer, { signal }) }))
+  add(getCursor, async ({ consumer }, signal) => ({ cursor: wellFormed(await cursors.get(consumer, { signal })) }))
   add(setCursor, async ({ consumer, cursor, expected }) => {
     await cursors.set(consumer, cursor, expected)
     return {}
@@ -60,7 +61,11 @@ export function serveCursors(cursors: CursorStore): ServedCursors {
   add(listCursors, async () => {
     if (cursors.list === undefined)
       throw new OptionError('the cursor store that is served here cannot list its cursors')
-    return { cursors: Array.from(await cursors.list(), ([consumer, cursor]) => ({ consumer, cursor })) }
+    const all = Array.from(await cursors.list(), ([consumer, cursor]) => ({
+      consumer: wellFormed(consumer),
+      cursor: wellFormed(cursor),
+    }))
+    return { cursors: all }
   })
   return { service, handlers }
 }

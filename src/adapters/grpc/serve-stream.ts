@@ -10,7 +10,7 @@ import { OptionError, StreamEndedError } from '../../core/errors.ts'
 import type { Batch } from '../../core/event.ts'
 import { openStream, type StreamFunc } from '../../core/stream.ts'
 import { encodeBatch, encodeEvents } from './encode-event.ts'
-import { errorStatus } from './error-status.ts'
+import { endTrailers, errorStatus } from './error-status.ts'
 import { EventSchema, type StreamRequest, StreamRequestSchema } from './generated/reflex_pb.ts'
 import { headReached, streamStopped } from './stream-error.ts'
 import { BATCHES_KEY, REFLEX_PATH, streamMethod } from './stream-method.ts'
@@ -51,12 +51,11 @@ export function serveStream(
 
   async function serve(call: ServerWritableStream<Buffer, Buffer>): Promise<void> {
     const ending = new AbortController()
-    const { signal } = ending
     call.on('cancelled', () => ending.abort(GONE))
-    const serving = answer(call, signal)
+    if (isStopped) ending.abort(streamStopped())
+    const serving = answer(call, ending.signal)
     calls.set(ending, serving)
     try {
-      if (isStopped) ending.abort(streamStopped())
       await serving
     } finally {
       calls.delete(ending)
@@ -64,16 +63,24 @@ export function serveStream(
   }
 
   async function answer(call: ServerWritableStream<Buffer, Buffer>, signal: AbortSignal): Promise<void> {
+    const sends = { inBatches: false }
     try {
-      await send(call, signal)
-      call.end()
+      await send(call, signal, sends)
     } catch (error) {
-      if (!call.cancelled) call.emit('error', errorStatus(error))
+      if (call.cancelled) return
+      const ended = errorStatus(error)
+      if (sends.inBatches) call.end(endTrailers(ended))
+      else call.emit('error', ended)
     }
   }
 
-  /** Returns at the head, for a client that knows batches; throws in the end, whatever else becomes of it. */
-  async function send(call: ServerWritableStream<Buffer, Buffer>, signal: AbortSignal): Promise<void> {
+  /** Throws in the end, whatever becomes of it; until `sends` says that the stream is open, nothing has been sent that could be overtaken. */
+  async function send(
+    call: ServerWritableStream<Buffer, Buffer>,
+    signal: AbortSignal,
+    sends: { inBatches: boolean },
+  ): Promise<never> {
+    signal.throwIfAborted()
     const { after, options } = decodeRequest(call.request)
     const takesBatches = call.metadata.get(BATCHES_KEY).includes('1')
     if (takesBatches) {
@@ -89,7 +96,8 @@ export function serveStream(
       types: options?.types?.types,
     })
     try {
-      if (takesBatches) await write(call, openedMessage(opened.incarnation), signal)
+      sends.inBatches = takesBatches
+      if (takesBatches) call.write(openedMessage(opened.incarnation))
       const lagMs = lagOf(options)
       for await (const batch of opened) {
         for await (const part of lagMs > 0 ? heldBack(batch, lagMs, clock, signal) : [batch]) {
@@ -102,9 +110,7 @@ export function serveStream(
     } finally {
       await opened[Symbol.asyncDispose]()
     }
-    if (!options?.toHead) throw new StreamEndedError()
-    // In grpc-js a status other than OK overtakes the events that a slow client has not read yet, and they are lost.
-    if (!takesBatches) throw headReached()
+    throw options?.toHead ? headReached() : new StreamEndedError()
   }
 
   const stop = async (): Promise<void> => {
@@ -155,10 +161,6 @@ async function* heldBack(
     yield { events: [event], cursor: event.id }
   }
   yield { events: [], cursor }
-}
-
-async function write(call: ServerWritableStream<Buffer, Buffer>, message: Buffer, signal: AbortSignal): Promise<void> {
-  if (!call.write(message)) await untilDrained(call, signal)
 }
 
 /** The client has read most of what was written, or the call has ended. */

@@ -1,6 +1,6 @@
 import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf'
 import { anyUnpack } from '@bufbuild/protobuf/wkt'
-import { type Metadata, status } from '@grpc/grpc-js'
+import { Metadata, status } from '@grpc/grpc-js'
 import {
   CursorAheadError,
   CursorConflictError,
@@ -9,7 +9,7 @@ import {
   type ErrorKind,
   ReflexError,
 } from '../../core/errors.ts'
-import { DETAILS_KEY, errorMembers, goCodes } from './error-status.ts'
+import { DETAILS_KEY, END_KEY, errorMembers, goCodes } from './error-status.ts'
 import { type Status, StatusSchema } from './generated/google/rpc/status_pb.ts'
 import { type WrappedError, WrappedErrorSchema } from './generated/jettison_pb.ts'
 import { type ErrorDetail, ErrorDetailSchema } from './generated/reflexbridge/v1/error_pb.ts'
@@ -20,6 +20,8 @@ export interface CallStatus {
   readonly code: status
   readonly details: string
   readonly metadata?: Metadata | undefined
+  /** Whom was asked, and what came of it, in words for the error's message. */
+  readonly asked?: string | undefined
 }
 
 /** What kind of an error a status is that has no details. What is not here passes by itself. */
@@ -42,9 +44,14 @@ const goEnds: readonly (readonly [end: string, code: string])[] = [
 
 /**
  * The error that a status stands for: that of the details of this package, else that of luno/jettison's, else what the message of a Go
- * server without them is guessed to mean, else `GRPC_<name of the status>`. `log` and `cursor` are what was asked for.
+ * server without them is guessed to mean, else `GRPC_<name of the status>`. An OK is that of its trailers; without them it is
+ * `STREAM_ENDED`, since no stream ends without a reason. `log` and `cursor` are what was asked for.
  */
 export function statusError(log: string, ended: CallStatus, cursor = ''): ReflexError {
+  if (ended.code === status.OK) {
+    const reason = reasonOf(ended)
+    return reason === undefined ? endedEarly(log) : statusError(log, reason, cursor)
+  }
   const details = detailsOf(ended)
   const own = details && unpack(details, ErrorDetailSchema)
   if (own !== undefined && own.code !== '') return ownError(log, ended, own)
@@ -79,7 +86,7 @@ function ownError(
     case 'STREAM_STOPPED':
       return streamStopped()
     case 'CURSOR_CONFLICT':
-      return new CursorConflictError({ consumer, expected, actual, reset: reset === 'true', cause })
+      return told(ended, new CursorConflictError({ consumer, expected, actual, reset: reset === 'true', cause }))
     case 'CURSOR_TRIMMED':
       return told(ended, new CursorTrimmedError(log, { cursor, ...(earliest !== undefined && { earliest }), cause }))
     case 'CURSOR_AHEAD': {
@@ -97,6 +104,24 @@ function ownError(
   }
 }
 
+/** What the trailers of an OK say. */
+function reasonOf(ended: CallStatus): CallStatus | undefined {
+  const [bytes] = ended.metadata?.get(END_KEY) ?? []
+  const told = parsed(bytes)
+  if (bytes === undefined || told === undefined || told.code === status.OK) return undefined
+  const metadata = new Metadata()
+  metadata.set(DETAILS_KEY, bytes)
+  return { ...ended, code: told.code, details: told.message, metadata }
+}
+
+function endedEarly(log: string): ReflexError {
+  return new ReflexError(
+    'STREAM_ENDED',
+    `${log}: the server ended the stream with OK, and did not say that the head is reached, which would be an error in luno/reflex too: ` +
+      'its handler has returned early, or what stands between has dropped the trailers; start again',
+  )
+}
+
 /** The server knows best how to say it. */
 function told(ended: CallStatus, error: ReflexError): ReflexError {
   error.message = ended.details
@@ -105,6 +130,7 @@ function told(ended: CallStatus, error: ReflexError): ReflexError {
 
 function plainError(log: string, ended: CallStatus): ReflexError {
   const name = status[ended.code] ?? String(ended.code)
+  const asked = ended.asked === undefined ? '' : ` to ${ended.asked}`
   if (ended.code === status.RESOURCE_EXHAUSTED && /larger than max/.test(ended.details))
     return new ReflexError(
       'GRPC_MESSAGE_TOO_LARGE',
@@ -117,7 +143,7 @@ function plainError(log: string, ended: CallStatus): ReflexError {
   if (ended.details.startsWith('Bandwidth exhausted'))
     advice =
       ': a Go server that ends it takes keepalive pings for an attack unless it has keepalive.EnforcementPolicy{MinTime: time.Second}'
-  return new ReflexError(`GRPC_${name}`, `${log}: the call ended with ${name}: ${ended.details}${advice}`, {
+  return new ReflexError(`GRPC_${name}`, `${log}: the call${asked} ended with ${name}: ${ended.details}${advice}`, {
     cause: causeOf(ended),
     kind: kinds[ended.code] ?? 'retriable',
   })
@@ -129,7 +155,10 @@ function causeOf({ code, details }: CallStatus): Error {
 }
 
 function detailsOf({ metadata }: CallStatus): Status | undefined {
-  const [bytes] = metadata?.get(DETAILS_KEY) ?? []
+  return parsed(metadata?.get(DETAILS_KEY)[0])
+}
+
+function parsed(bytes: string | Buffer | undefined): Status | undefined {
   if (!(bytes instanceof Uint8Array)) return undefined
   try {
     return fromBinary(StatusSchema, bytes)
