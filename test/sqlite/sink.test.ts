@@ -112,6 +112,49 @@ describe('a route', () => {
     expect(await sourceIds(database)).toEqual(['5'])
   })
 
+  test.for([
+    ['an older copy of the file', "delete from events where id > 1; update routes set cursor = '1', mark = 1"],
+    ['an empty file', 'delete from events; delete from routes'],
+    ['rows that were removed by hand', 'delete from events where id > 1'],
+  ] as const)(
+    'that has lost more than maxRefill is refused, and fences nobody, until that is raised (%s)',
+    async ([, lose]) => {
+      const { database } = openNew()
+      await using writer = await sqliteSink(database).open({ route: 'a', source: 'x' })
+      const saved = { cursor: '4', mark: await writer.append(events(1, 2, 3, 4), '4') }
+      database.exec(lose)
+      const lost = lose.includes('id > 1') ? 3 : 4
+      const epochs = (): unknown => database.prepare('select epoch from routes').all()
+      const before = epochs()
+      const refusing = sqliteSink(database, { maxRefill: lost - 1 })
+      expect(await errorOf(refusing.open({ route: 'a', source: 'x', saved }))).toMatchObject({
+        code: 'SINK_LOST_TOO_MUCH',
+        retriable: false,
+        message: expect.stringMatching(new RegExp(`up to ${lost}, .* give the sink the option maxRefill: ${lost}$`)),
+      })
+      expect(epochs()).toEqual(before)
+      await using again = await sqliteSink(database, { maxRefill: lost }).open({ route: 'a', source: 'x', saved })
+      expect(again.resumeFrom).toBe(lost === 3 ? '1' : '')
+    },
+  )
+
+  test('does not take the rows of others for lost ones of its own', async () => {
+    const { database } = openNew()
+    const sink = sqliteSink(database, { maxRefill: 1 })
+    await using a = await sink.open({ route: 'a', source: 'x' })
+    await a.append(events(1), '1')
+    for (let i = 0; i < 5; i++) sqliteEvents(database).insert(database, { type: 1, foreignId: 'own' })
+    const saved = { cursor: '2', mark: await a.append(events(2), '2') }
+    database.exec('delete from events where id = 7')
+    await using again = await sink.open({ route: 'a', source: 'x', saved })
+    expect(again.resumeFrom).toBe('1')
+  })
+
+  test.for([-1, 1.5, Number.NaN])('maxRefill of %s is refused', (maxRefill) => {
+    const { database } = openNew()
+    expect(() => sqliteSink(database, { maxRefill })).toThrow('maxRefill must be an integer from 0 on')
+  })
+
   test('that shares its source with another one in the table is not refilled: whose the rest is, nobody can tell', async () => {
     const { database, sink } = openNew()
     await using a = await sink.open({ route: 'a', source: 'x' })

@@ -1,6 +1,7 @@
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import { parseTimestamp } from '../../core/wire.ts'
+import type { LetterKey } from '../../sql/rewrite-letters.ts'
 import { columnNames } from './column-names.ts'
 import type { PooledQuery } from './pooled-query.ts'
 
@@ -74,6 +75,14 @@ export interface DeadLettersTable {
   fail(run: PooledQuery, id: string, message: string): Promise<void>
   /** False if there is no such letter. */
   resolve(run: PooledQuery, id: string): Promise<boolean>
+  /** The open letters of a consumer and a foreignId that have an event. */
+  openOf(run: PooledQuery, consumer: string, foreignId: string): Promise<LetterKey[]>
+  /** Which of these letters are open; they are locked until the transaction ends, and those that are locked are waited for. */
+  hold(run: PooledQuery, ids: readonly string[]): Promise<ReadonlySet<string>>
+  /** The events of letters that are held, in this order. */
+  eventsOf(run: PooledQuery, ids: readonly string[]): Promise<Event[]>
+  /** Resolves letters that are held. */
+  resolveAll(run: PooledQuery, ids: readonly string[]): Promise<void>
 }
 
 const DEFAULT_COLUMNS: DeadLetterColumns = {
@@ -110,6 +119,7 @@ export function deadLettersTable(
   const [createdAt, updatedAt] = [quote(columns.createdAt), quote(columns.updatedAt)]
   const exact = (column: string): string => `cast(convert(${column} using utf8mb4) as binary)`
   const isOf = `${consumer} = _utf8mb4 ? and ${exact(consumer)} = ?`
+  const isOpen = `${status} not in (${STATUS.resolved}, ${STATUS.failing})`
 
   const key = (what: string, text: string): Buffer => {
     if (typeof text === 'string' && text.isWellFormed() && [...text].length <= KEY_LENGTH) return Buffer.from(text)
@@ -194,7 +204,7 @@ export function deadLettersTable(
       const key255 = of === undefined ? undefined : key('the name of a consumer', of)
       const rows = (await run(
         `select ${id}, ${exact(consumer)}, ${exact(eventId)}, ${exact(message)}, attempts, ${status}, ${createdAt}, ${updatedAt}, ${exact('event')}, metadata
-          from ${into} where ${id} > ${idOf(after)} and ${wanted === 'open' ? `${status} not in (${STATUS.resolved}, ${STATUS.failing})` : `${status} = ${STATUS[wanted]}`}${key255 ? ` and ${isOf}` : ''}
+          from ${into} where ${id} > ${idOf(after)} and ${wanted === 'open' ? isOpen : `${status} = ${STATUS[wanted]}`}${key255 ? ` and ${isOf}` : ''}
           order by ${id} limit ${limit}`,
         key255 ? [key255, key255] : [],
       )) as readonly Row[]
@@ -204,7 +214,7 @@ export function deadLettersTable(
     openIds: async (run, of, limit) => {
       const consumerKey = key('the name of a consumer', of)
       const rows = (await run(
-        `select ${id} from ${into} where ${isOf} and ${status} not in (${STATUS.resolved}, ${STATUS.failing}) and event is not null order by ${id} limit ${limit}`,
+        `select ${id} from ${into} where ${isOf} and ${isOpen} and event is not null order by ${id} limit ${limit}`,
         [consumerKey, consumerKey],
       )) as readonly [number | string][]
       return rows.map(([each]) => String(each))
@@ -213,7 +223,7 @@ export function deadLettersTable(
     take: async (run, of) => {
       const [row] = (await run(
         `select ${exact(eventId)}, ${exact('event')}, metadata from ${into}
-          where ${id} = ${idOf(of)} and ${status} not in (${STATUS.resolved}, ${STATUS.failing}) for update skip locked`,
+          where ${id} = ${idOf(of)} and ${isOpen} for update skip locked`,
         [],
       )) as readonly [Uint8Array, Uint8Array | null, Uint8Array | null][]
       return row && toEvent(...row)
@@ -230,6 +240,44 @@ export function deadLettersTable(
       const where = `where ${id} = ${idOf(of)}`
       await run(`update ${into} set ${status} = ${STATUS.resolved}, ${updatedAt} = utc_timestamp(6) ${where}`, [])
       return ((await run(`select 1 from ${into} ${where}`, [])) as readonly unknown[]).length === 1
+    },
+
+    openOf: async (run, of, foreignId) => {
+      const consumerKey = key('the name of a consumer', of)
+      // MySQL does not read JSON with text that is not well-formed: it only says where it is worth a look.
+      const rows = (await run(
+        `select ${id}, ${exact(eventId)}, ${exact('event')} from ${into}
+          where ${isOf} and ${isOpen} and event is not null and instr(${exact('event')}, ?) > 0`,
+        [consumerKey, consumerKey, Buffer.from(JSON.stringify(foreignId))],
+      )) as readonly [number | string, Uint8Array, Uint8Array][]
+      return rows.flatMap(([each, event, json]) =>
+        toEvent(event, json, null)?.foreignId === foreignId ? [{ id: String(each), eventId: textOf(event) }] : [],
+      )
+    },
+
+    hold: async (run, ids) => {
+      if (ids.length === 0) return new Set()
+      const rows = (await run(
+        `select ${id} from ${into} where ${id} in (${ids.map(idOf).join(', ')}) and ${isOpen} order by ${id} for update`,
+        [],
+      )) as readonly [number | string][]
+      return new Set(rows.map(([each]) => String(each)))
+    },
+
+    eventsOf: async (run, ids) => {
+      const list = ids.map(idOf).join(', ')
+      const rows = (await run(
+        `select ${exact(eventId)}, ${exact('event')}, metadata from ${into} where ${id} in (${list}) order by field(${id}, ${list})`,
+        [],
+      )) as readonly [Uint8Array, Uint8Array, Uint8Array | null][]
+      return rows.map((row) => toEvent(...row) as Event)
+    },
+
+    resolveAll: async (run, ids) => {
+      await run(
+        `update ${into} set ${status} = ${STATUS.resolved}, ${updatedAt} = utc_timestamp(6) where ${id} in (${ids.map(idOf).join(', ')})`,
+        [],
+      )
     },
   }
 }

@@ -38,6 +38,14 @@ export interface Taken {
   readonly repair: string | undefined
 }
 
+/** What has to be known to take a route over. */
+export interface TakeOverOptions {
+  readonly saved: Checkpoint | undefined
+  /** At most so many lost events are refilled. */
+  readonly maxRefill: number
+  readonly signal: AbortSignal | undefined
+}
+
 /**
  * Takes the route over: raises its epoch, so that an earlier writer is fenced, and reads where it stands. What the table
  * says counts, since it was written together with the events; `saved` only tells whether the file has lost its tail.
@@ -45,7 +53,7 @@ export interface Taken {
 export async function takeOver(
   { database, use }: Connection,
   { name, table, route, source }: Route,
-  { saved, signal }: { readonly saved: Checkpoint | undefined; readonly signal: AbortSignal | undefined },
+  { saved, maxRefill, signal }: TakeOverOptions,
 ): Promise<Taken> {
   const savedMark = parseMark(name, saved?.mark ?? '')
   return use(
@@ -62,9 +70,13 @@ export async function takeOver(
         const { mark, epoch } = found
         checkTail(database, { name, table, route, source }, mark)
         const left = newestLeft(database, { name, table, route, source }, mark)
-        if (left !== undefined) return { ...left, epoch }
+        if (left !== undefined) {
+          checkLoss(database, { name, table, route, source }, { from: left, upTo: [savedMark, mark], maxRefill })
+          return { ...left, epoch }
+        }
         // A checkpoint without an event in this table is where the route starts.
         const cursor = found.cursor === '' && savedMark === 0n ? (saved?.cursor ?? '') : found.cursor
+        checkLoss(database, { name, table, route, source }, { from: { cursor, mark }, upTo: [savedMark], maxRefill })
         return { cursor, mark, epoch, repair: compare(savedMark, mark, cursor) }
       }),
     { signal },
@@ -117,6 +129,27 @@ function newestLeft(
   const [id, cursor] = [row['id'] as bigint, row['cursor']]
   const repair = `the rows of this route after row ${id} were removed from the table, up to row ${mark}: it is refilled from the source after event ${cursor}`
   return { cursor, mark: id, repair }
+}
+
+/** Refuses to refill more than is refilled unasked, up to any of some marks. Rows that are still there, in what was lost, are of others. */
+function checkLoss(
+  database: DatabaseSync,
+  { name, table, route }: Route,
+  { from, upTo, maxRefill }: { from: Pick<Taken, 'cursor' | 'mark'>; upTo: readonly bigint[]; maxRefill: number },
+): void {
+  const count = prepare(database, `select count(*) as count from ${table} where id > ? and id <= ?`, { bigInts: true })
+  for (const to of upTo) {
+    if (to - from.mark <= BigInt(maxRefill)) continue
+    const lost = to - from.mark - (count.get(from.mark, to)?.['count'] as bigint)
+    if (lost <= BigInt(maxRefill)) continue
+    const where = from.cursor === '' ? 'the earliest event on' : `after event ${from.cursor}`
+    throw new ReflexError(
+      'SINK_LOST_TOO_MUCH',
+      `${name}: the table has lost the events of route ${route} after row ${from.mark}: up to ${lost}, more than the ${maxRefill} that are refilled unasked. Find out why they are lost; ` +
+        `to refill them, from the source ${where}, give the sink the option maxRefill: ${lost}`,
+      { retriable: false },
+    )
+  }
 }
 
 function compare(saved: bigint, found: bigint, cursor: string): string | undefined {

@@ -130,7 +130,8 @@ interface FailingRow {
   readonly created_at: number
 }
 
-function toLetter(row: Record<string, SQLOutputValue>): SqliteDeadLetter {
+/** The letter in a row. */
+export function toLetter(row: Record<string, SQLOutputValue>): SqliteDeadLetter {
   const { id, consumer, event_id, message, attempts, event, metadata, created_at } = row
   const eventId = event_id as string
   const rest = JSON.parse(event as string) as Omit<Event, 'id' | 'metadata'>

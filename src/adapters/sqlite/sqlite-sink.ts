@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { OptionError } from '../../core/errors.ts'
 import type { Sink } from '../../core/sink.ts'
 import { checkTableName } from '../../sql/table-stream.ts'
 import { type Connection, connect, locate } from './connect.ts'
@@ -14,6 +15,14 @@ export interface SqliteSink extends Sink {
   createTable(): void
 }
 
+/** Options of `sqliteSink`. */
+export interface SqliteSinkOptions {
+  /** Default: `events`. */
+  readonly table?: string | undefined
+  /** If the table has lost more events than this, opening is refused instead of refilling them. Default: 100,000. */
+  readonly maxRefill?: number | undefined
+}
+
 /**
  * An embedded log: an event table that bridges append to and `sqliteEvents` reads. The events of a batch and the route's
  * position are written in one transaction, so nothing is lost and nothing stands there twice. Several routes, and the
@@ -22,9 +31,14 @@ export interface SqliteSink extends Sink {
  * A file is written through a connection of its own, with synchronous FULL; a database in memory through its handle, between
  * the application's transactions. Opening a route fences its earlier writer: the next append of that one is a `FencedError`.
  */
-export function sqliteSink(database: DatabaseSync, { table = 'events' }: { readonly table?: string } = {}): SqliteSink {
+export function sqliteSink(
+  database: DatabaseSync,
+  { table = 'events', maxRefill = 100_000 }: SqliteSinkOptions = {},
+): SqliteSink {
   checkTableName(table)
   const name = `sqlite:${table}`
+  if (!Number.isSafeInteger(maxRefill) || maxRefill < 0)
+    throw new OptionError(`${name}: maxRefill must be an integer from 0 on, but is ${maxRefill}`)
   const place = locate(name, database)
   return {
     name,
@@ -41,7 +55,7 @@ export function sqliteSink(database: DatabaseSync, { table = 'events' }: { reado
       try {
         connection = connect(name, place)
         const at = { name, table, route, source }
-        return routeWriter(connection, at, await takeOver(connection, at, { saved, signal }))
+        return routeWriter(connection, at, await takeOver(connection, at, { saved, maxRefill, signal }))
       } catch (error) {
         connection?.[Symbol.dispose]()
         throw waitedFor(error)

@@ -6,6 +6,7 @@ import type { Notifier } from '../../core/notifier.ts'
 import type { Sink } from '../../core/sink.ts'
 import type { Source } from '../../core/stream.ts'
 import type { PurgeOptions, PurgeResult } from '../../sql/purge-table.ts'
+import type { RewriteLetters } from '../../sql/rewrite-letters.ts'
 
 /**
  * What a kind of URL stands for, and what can be opened there. One file each in `schemes/`, listed in `schemes.ts`: a new
@@ -103,6 +104,14 @@ export interface Opened<T> extends AsyncDisposable {
   readBack?(options: { readonly signal: AbortSignal }): Promise<readonly Source[]>
   /** Of a source: deletes events that every consumer has read. Absent where that is not done by this package. */
   purge?(options: PurgeOptions): Promise<PurgeResult>
+  /**
+   * Of dead letters: what writes their events to this source anew, and resolves them, in one transaction; undefined if the source is at
+   * another place, where there is none.
+   */
+  rewriter?(source: {
+    readonly name: string
+    readonly options: Readonly<Record<string, unknown>>
+  }): RewriteLetters | undefined
 }
 
 /**

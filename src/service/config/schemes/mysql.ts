@@ -9,6 +9,7 @@ import {
   mysqlLeases,
   mysqlOptions,
 } from '../../../adapters/mysql/index.ts'
+import { rewriteLetters } from '../../../adapters/mysql/rewrite-letters.ts'
 import { messageOf } from '../../../core/errors.ts'
 import { count, text } from '../check-keys.ts'
 import { deadLetterKeys } from '../dead-letter-keys.ts'
@@ -119,7 +120,19 @@ export const mysql: Scheme = {
       async (location, { table, max: _, ...login }) => {
         const pool = await connect(location, login)
         const letters = mysqlDeadLetters(pool, { table })
-        return { part: letters, createTables: () => letters.createTable(), [Symbol.asyncDispose]: () => end(pool) }
+        return {
+          part: letters,
+          createTables: () => letters.createTable(),
+          rewriter: ({ name, options }) => {
+            if (!name.startsWith('mysql:')) return undefined
+            const [at, here] = [parse({ ...location, url: name.slice(0, name.lastIndexOf('?')) }), parse(location)]
+            if (at.host !== here.host || at.port !== here.port) return undefined
+            const { table: events, columns } = options as { table: string; columns?: Partial<EventColumns> }
+            const source = { database: at.database, table: events, columns: eventColumns(columns) }
+            return rewriteLetters(pool, { letters: { table }, source })
+          },
+          [Symbol.asyncDispose]: () => end(pool),
+        }
       },
     ),
     control: role(checkpointKeys, async (location, { table, ...login }) => {

@@ -9,8 +9,9 @@ import {
   sqliteLeases,
   sqliteSink,
 } from '../../../adapters/sqlite/index.ts'
+import { rewriteLetters } from '../../../adapters/sqlite/rewrite-letters.ts'
 import { ReflexError } from '../../../core/errors.ts'
-import { text } from '../check-keys.ts'
+import { count, text } from '../check-keys.ts'
 import { deadLetterKeys } from '../dead-letter-keys.ts'
 import { notifierFailed } from '../notifier-failed.ts'
 import { type Location, type OpenContext, role, type Scheme } from '../scheme.ts'
@@ -41,21 +42,24 @@ export const sqlite: Scheme = {
         [Symbol.asyncDispose]: async () => {},
       }
     }),
-    sink: role({ table: tableName.default('events') }, async (location, { table }, context) => {
-      const path = existing(location, context, { retriable: true }) // as every destination that is not there
-      const database = openSqlite(path, { readOnly: context.readOnly })
-      const sink = sqliteSink(database, { table })
-      return {
-        part: sink,
-        createTables: async () => sink.createTable(),
-        check: async () => {
-          await sqliteEvents(database, { table }).source.head?.()
-          return []
-        },
-        readBack: async () => [sqliteEvents(database, { table }).source],
-        [Symbol.asyncDispose]: async () => close(database),
-      }
-    }),
+    sink: role(
+      { table: tableName.default('events'), maxRefill: count(0).optional() },
+      async (location, { table, maxRefill }, context) => {
+        const path = existing(location, context, { retriable: true }) // as every destination that is not there
+        const database = openSqlite(path, { readOnly: context.readOnly })
+        const sink = sqliteSink(database, { table, maxRefill })
+        return {
+          part: sink,
+          createTables: async () => sink.createTable(),
+          check: async () => {
+            await sqliteEvents(database, { table }).source.head?.()
+            return []
+          },
+          readBack: async () => [sqliteEvents(database, { table }).source],
+          [Symbol.asyncDispose]: async () => close(database),
+        }
+      },
+    ),
     checkpoints: role(checkpointKeys, async (location, { table }, context) => {
       const database = openSqlite(existing(location, context), { readOnly: context.readOnly })
       const cursors = sqliteCursors(database, { table })
@@ -73,6 +77,10 @@ export const sqlite: Scheme = {
         return {
           part: letters,
           createTables: async () => letters.createTable(),
+          rewriter: ({ name, options }) => {
+            if (name.slice(0, name.lastIndexOf('?')) !== `sqlite:${pathOf(location)}`) return undefined
+            return rewriteLetters(database, { letters: table, source: String(options['table']) })
+          },
           [Symbol.asyncDispose]: async () => close(database),
         }
       },
