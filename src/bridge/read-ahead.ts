@@ -4,7 +4,10 @@ import type { EventStream } from '../core/stream.ts'
 
 /** A stream that is being read. Disposing it does not close the stream. */
 export interface ReadAhead extends AsyncDisposable {
-  /** The next batch; while it is taken care of, the one after it is read, and no more (rule 7). */
+  /**
+   * The next batch; while it is taken care of, the one after it is read, and no more (rule 7). A batch that is smaller than the largest
+   * one so far goes on growing until it is asked for, by what the stream gives next: what comes during an append goes with the next one.
+   */
   next(): Promise<IteratorResult<Batch>>
 }
 
@@ -18,43 +21,63 @@ export interface ReadAheadOptions {
 
 /** Nobody sees it; an abort without a reason would make an error, with a stack, each time. */
 const DISPOSED = 'disposed'
+/** A batch with more payload does not grow. */
+const MOST_BYTES = 256 * 1024
 
 /** Starts to read a stream. */
 export function readAhead(stream: EventStream, { clock, whileIdle, everyMs }: ReadAheadOptions): ReadAhead {
   const iterator = stream[Symbol.asyncIterator]()
-  const ended = new AbortController()
+  const disposed = new AbortController()
   let wake = (): void => {}
+  let batch: Batch | undefined
+  /** What came after `batch`, and is no batch. */
+  let end: Promise<IteratorResult<Batch>> | undefined
+  let largest = 0
+  let isReading = false
 
-  function read(): { readonly result: Promise<IteratorResult<Batch>>; settled: boolean } {
-    const reading = { result: iterator.next(), settled: false }
-    const settle = (): void => {
-      reading.settled = true
-      wake()
+  async function read(): Promise<void> {
+    isReading = true
+    for (let grows = true; grows && end === undefined; wake()) {
+      const reading = iterator.next()
+      const result = await reading.catch(() => undefined) // an error is seen when `end` is awaited
+      if (result === undefined || result.done) end = reading
+      else {
+        const { events, cursor } = result.value
+        batch = { events: batch === undefined ? events : [...batch.events, ...events], cursor }
+        largest = Math.max(largest, events.length)
+        grows = events.length > 0 && batch.events.length < largest && bytesOf(batch) < MOST_BYTES
+      }
     }
-    reading.result.then(settle, settle) // an error is seen when it is awaited; not at all if the batch before it fails
-    return reading
+    isReading = false
   }
   async function wakeRegularly(): Promise<void> {
     for (;;) {
-      await clock.sleep(everyMs, ended.signal)
+      await clock.sleep(everyMs, disposed.signal)
       wake()
     }
   }
 
-  let reading = read()
+  void read()
   wakeRegularly().catch(() => {}) // ends when this is disposed of
   return {
     next: async () => {
-      while (!reading.settled) {
+      const isThere = (): boolean => batch !== undefined || end !== undefined
+      while (!isThere()) {
         await new Promise<void>((resolve) => {
           wake = resolve
         })
-        if (!reading.settled) await whileIdle()
+        if (!isThere()) await whileIdle()
       }
-      const result = await reading.result
-      if (!result.done) reading = read()
-      return result
+      if (batch === undefined) return await (end as Promise<IteratorResult<Batch>>)
+      const value = batch
+      batch = undefined
+      if (!isReading) void read()
+      return { done: false, value }
     },
-    [Symbol.asyncDispose]: async () => ended.abort(DISPOSED),
+    [Symbol.asyncDispose]: async () => disposed.abort(DISPOSED),
   }
+}
+
+function bytesOf({ events }: Batch): number {
+  return events.reduce((sum, { metadata }) => sum + (metadata?.length ?? 0), 0)
 }

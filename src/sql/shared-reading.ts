@@ -51,7 +51,9 @@ export function sharedReading(pager: TablePager, options: SharedReadingOptions):
   let reading: Promise<void> | undefined
   let ended: { readonly error?: unknown } | undefined
   let closing: Promise<void> | undefined
-  let pause = pollMs.min
+  let pause = 0 // between the end of the last look and the next one, unless woken
+  let lookedAt = 0
+  let woken = 0
   wakeups.listen(signal)
 
   const end = (how: { readonly error?: unknown }): void => {
@@ -66,16 +68,16 @@ export function sharedReading(pager: TablePager, options: SharedReadingOptions):
   const readOn = async (): Promise<void> => {
     try {
       for (;;) {
-        const woken = wakeups.count() // before the query: a commit in between is not missed
-        const { events } = await pager.read()
-        if (events.length > 0) {
-          window.append(events)
-          pause = pollMs.min
-          return
-        }
-        if (pager.isHeldUp) continue
-        await wakeups.wait(woken, pause, { clock, signal })
-        pause = Math.min(pollMs.max, pause * 2)
+        const left = pause - Math.max(0, clock.now() - lookedAt)
+        if (left > 0) await wakeups.wait(woken, left, { clock, signal })
+        woken = wakeups.count() // before the query: a commit in between is not missed
+        const { events, isLast } = await pager.read()
+        lookedAt = clock.now()
+        if (pager.isHeldUp || !isLast) pause = 0
+        else pause = events.length > 0 ? pollMs.min : Math.min(pollMs.max, Math.max(pollMs.min, pause * 2))
+        if (events.length === 0) continue
+        window.append(events)
+        return
       }
     } catch (error) {
       end({ error })

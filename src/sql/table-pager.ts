@@ -42,6 +42,8 @@ export function tablePager(
 ): TablePager {
   let position = start
   let isHeldUp = false
+  let seen = start // the newest row of the last page
+  let isNewest = false // there was none after it
   let limit = Math.min(FIRST_PAGE, batchSize)
   let decided = 0n // ids up to this one are there, or never will be
 
@@ -54,14 +56,17 @@ export function tablePager(
     },
     read: async () => {
       if (isHeldUp) {
-        const newest = await table.newest()
+        // The ids up to a row that was seen have been given; those up to the newest one spare later pages the waiting.
+        const given = isNewest ? seen : await table.newest()
         await table.settleWriters(position)
-        decided = newest
+        decided = given
       }
       const wanted = position === 0n ? limit : limit + 1
       const page = await table.page(position, wanted, batchBytes)
       await prove(position, page)
       const isLast = page.length < wanted && !mayBeCut(page, batchBytes)
+      isNewest = isLast
+      if (page.length > 0) seen = idOf(page, page.length - 1)
       const rows = rowsAfter(page, position, end)
       const count = countBeforeGap(rows, position, decided)
       isHeldUp = count < rows.length

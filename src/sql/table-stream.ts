@@ -14,7 +14,7 @@ export interface TableStreamOptions extends WakeupsOptions {
   readonly batchSize?: number
   /** About the most payload bytes in a batch. Default: 8 MiB. */
   readonly batchBytes?: number
-  /** How long to wait at the head before asking again: grows from `min` to `max` while nothing comes. In ms, default 5 to 250. */
+  /** How long to wait at the head before asking again: grows from `min` to `max` while nothing comes. In ms, default 2 to 250. */
   readonly pollMs?: { readonly min: number; readonly max: number }
   readonly clock?: Clock
 }
@@ -52,7 +52,7 @@ export function tableStreams(
   {
     batchSize = 1000,
     batchBytes = 8 * 1024 * 1024,
-    pollMs = { min: 5, max: 250 },
+    pollMs = { min: 2, max: 250 },
     clock = systemClock,
     isNoop,
   }: TableStreamOptions & TableKind,

@@ -118,6 +118,62 @@ describe('forwarding', () => {
     await running
   })
 
+  describe('what comes one by one during an append goes together with the next one', () => {
+    /** A bridge whose first append, of four events, waits for `open`. */
+    async function stalled({ bytes = 1 }: { bytes?: number } = {}) {
+      const route = tracedRoute(4, { batchSize: 4 })
+      const { hook, reached, open } = gate()
+      route.hooks.append = hook
+      const controller = new AbortController()
+      const running = bridge(route.spec, controller)
+      running.catch(() => {}) // seen at the end
+      await reached
+      const come = async (): Promise<void> => {
+        route.log.append({ type: 1, foreignId: 'a', metadata: new Uint8Array(bytes) })
+        await settle()
+      }
+      const appended = async (count: number): Promise<string[]> => {
+        route.hooks.append = undefined
+        open()
+        await eventually(() => route.forwarded().length === count, 5000, 'the events')
+        return route.trace.filter((each) => each.startsWith('append'))
+      }
+      const end = async (): Promise<void> => {
+        controller.abort()
+        await running
+      }
+      return { ...route, come, appended, end }
+    }
+
+    test('up to as many as came at once before', async () => {
+      const { trace, come, appended, end } = await stalled()
+      for (let i = 5; i <= 10; i++) await come()
+      const read = trace.filter((each) => each.startsWith('read'))
+      expect(read).toEqual(['read 1,2,3,4', 'read 5', 'read 6', 'read 7', 'read 8'])
+      expect(await appended(10)).toEqual(['append 1,2,3,4 4@1', 'append 5,6,7,8 8@1', 'append 9,10 10@1'])
+      await end()
+    })
+
+    test('but no more than some payload', async () => {
+      const { come, appended, end } = await stalled({ bytes: 200 * 1024 })
+      for (let i = 5; i <= 7; i++) await come()
+      expect(await appended(7)).toEqual(['append 1,2,3,4 4@1', 'append 5,6 6@1', 'append 7 7@1'])
+      await end()
+    })
+
+    test('and an error of the source comes after it', async () => {
+      const { come, appended, hooks, saved, end } = await stalled()
+      await come()
+      hooks.read = () => {
+        throw new Error('broken')
+      }
+      await come()
+      expect(await appended(5)).toEqual(['append 1,2,3,4 4@1', 'append 5 5@1'])
+      expect(await errorOf(end())).toMatchObject({ stage: 'receive' })
+      expect(await saved()).toMatchObject({ cursor: '5@1' })
+    })
+  })
+
   /** A clock that tells how long there was work since it last yielded. */
   function workClock() {
     const clock = simulatedClock()

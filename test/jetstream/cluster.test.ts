@@ -96,7 +96,7 @@ describe.concurrent.each(cases)('a leader that $what under load, $mode', ({ conf
         try {
           await using writer = await open(saved)
           for (let at = Number(writer.resumeFrom); !done; ) {
-            const part = events(1 + (at % 20), { from: at + 1 })
+            const part = events(1 + (at % 120), { from: at + 1 }) // some go as a batch, some one bound to the other
             const mark = await writer.append(part, String(at + part.length))
             at += part.length
             saved = { cursor: String(at), mark }

@@ -6,7 +6,7 @@ import { type JetStreamSinkOptions, jetstreamSink } from '../../src/adapters/jet
 import { atomicPublisher } from '../../src/adapters/jetstream/publisher.ts'
 import { codeOf, isRetriable } from '../../src/core/errors.ts'
 import type { Event } from '../../src/core/event.ts'
-import type { Checkpoint } from '../../src/core/sink.ts'
+import type { Checkpoint, SinkWriter } from '../../src/core/sink.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
@@ -486,6 +486,27 @@ describe('a stream of several writers', needsAtomic, () => {
     const { open } = await route({ stream, prefix: `${stream}.to`, to })
     expect(String(await errorOf(open()))).toMatch(/retention: workqueue.*a stream of its own/)
   })
+})
+
+test('into its own stream few events go one bound to the other, more as a batch; both fence', needsAtomic, async () => {
+  const { to, stream, open, ids } = await route({ config: { allow_atomic: true } })
+  const writer = await open()
+  let end = 0
+  const append = async (to: SinkWriter, count: number): Promise<void> => {
+    await to.append(events(count, { from: end + 1 }), String(end + count))
+    end += count
+  }
+  for (const count of [50, 51, 1, 1200, 2]) await append(writer, count)
+  expect(await ids()).toEqual(upTo(end))
+  const sent = (await to.messages(stream)).map((each) => /Nats-(Batch|Msg)-Id/.exec(String(each.headers))?.[1])
+  expect(Array.from(new Set(sent.slice(0, 50)))).toEqual(['Msg'])
+  expect(Array.from(new Set(sent.slice(50, 101)))).toEqual(['Batch'])
+  for (const count of [1, 60]) {
+    const [one, other] = [await open(), await open()]
+    await append(one, count)
+    expect(codeOf(await errorOf(append(other, count)))).toBe('FENCED')
+  }
+  expect(await ids()).toEqual(upTo(end))
 })
 
 describe('message by message', () => {

@@ -153,7 +153,7 @@ test('trap nats 14: an atomic batch takes Nats-Msg-Id but not Nats-Expected-Last
   }))
   expect(await refusal(chained)).toBe(10177)
   await to.api(`STREAM.PURGE.${stream}`)
-  await (await open()).append(events(2), '2')
+  await (await open()).append(events(100), '100')
   const sent = (await to.messages(stream)).map((each) => each.headers?.toString() ?? '')
   for (const text of sent) expect(text).not.toMatch(/Nats-Msg-Id|Nats-Expected-Last-Msg-Id/)
 })

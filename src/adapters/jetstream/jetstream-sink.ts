@@ -9,7 +9,7 @@ import { encodeMessage } from './encode-message.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats, type JetStreamConnection } from './nats-connection.ts'
 import { newStreamConfig } from './new-stream-config.ts'
-import { atomicPublisher, ownHeadersBytes, pipelinedPublisher } from './publisher.ts'
+import { atomicPublisher, ownHeadersBytes, ownStreamPublisher, pipelinedPublisher } from './publisher.ts'
 import { type RouteInfo, routeInfo, routeStream } from './route-stream.ts'
 import { type RouteSubject, routeSubject, type SubjectsBelow } from './route-subject.ts'
 import { formatMark, parseMark, type RouteMark, resume } from './route-tail.ts'
@@ -45,8 +45,8 @@ export interface JetStreamSink extends Sink {
 
 /**
  * A JetStream stream as a destination that gets every event once. With `allow_atomic` (server 2.12 or newer) events are appended
- * in atomic batches of up to 1,000, and other routes and writers may share the stream. Without it they are appended one bound to
- * the other, which takes a stream that is the route's own. Both are bound to the newest message that the writer knows of: a second
+ * in atomic batches of up to 1,000, and other routes and writers may share the stream. Without it, and where few come at a time, they
+ * are appended one bound to the other, which takes a stream that is the route's own. Both are bound to the newest message that the writer knows of: a second
  * writer is fenced by the first one's next append, and what a crash has left is found by the next `open`.
  *
  * What the server has lost is refilled from the source. Retention, purges and deletions are not loss; making the stream anew is.
@@ -156,7 +156,8 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
   )
 
   const writer = randomBytes(9).toString('base64url')
-  const publish = atomic ? atomicPublisher(connection, writer) : pipelinedPublisher(connection, writer)
+  const publisher = !atomic ? pipelinedPublisher : exclusive ? ownStreamPublisher : atomicPublisher
+  const publish = publisher(connection, writer)
   const limits = {
     ownHeaders: ownHeadersBytes(prefix),
     maxPayload: connection.maxPayload,

@@ -48,7 +48,7 @@ export interface Waits {
   start(signal: AbortSignal | undefined, describe: (holder: Holder) => Promise<HolderDetails>): Wait
 }
 
-const MIN_PAUSE_MS = 2
+const MIN_PAUSE_MS = 1
 const MAX_PAUSE_MS = 50
 const REPORT_AFTER_MS = 1000
 
