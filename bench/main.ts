@@ -8,6 +8,7 @@ import { lifetimeCases } from './cases/lifetimes.ts'
 import { manyCases } from './cases/many.ts'
 import { mysqlCases } from './cases/mysql.ts'
 import { observerCases } from './cases/observers.ts'
+import { publishCases } from './cases/publish.ts'
 import { redisCases } from './cases/redis.ts'
 import { runLoop } from './cases/run-loop.ts'
 import { scaleCases } from './cases/scale.ts'
@@ -23,6 +24,7 @@ const cases: Readonly<Record<string, (options: { readonly full: boolean }) => Pr
   kafka: kafkaCases,
   jetstream: jetstreamCases,
   grpc: grpcCases,
+  publish: publishCases,
   bridge: bridgeCases,
   lifetimes: lifetimeCases,
   many: manyCases,

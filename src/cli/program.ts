@@ -36,6 +36,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   stop: async () => (await import('./steer.ts')).steerCommand('stop'),
   purge: async () => (await import('./purge.ts')).purgeCommand(),
   skip: async () => (await import('./skip.ts')).skipCommand(),
+  log: async () => (await import('./log.ts')).logCommand(),
   dlq: async () => (await import('./dlq.ts')).dlqCommand(),
   tail: async () => (await import('./tail.ts')).tailCommand(),
   causes: async () => (await import('./causes.ts')).causesCommand(),

@@ -47,6 +47,14 @@ export function consumerMeter({ now = Date.now, onObserved }: ConsumerMeterOptio
   const counts = { handled: 0, skipped: 0, errors: 0, restarts: 0, repairs: 0, deadLetters: 0 }
   const eventAge = histogram(ageBounds)
   const latency = histogram(latencyBounds)
+  /** A sum that has been no number once, or has fallen, is of no use from then on. */
+  const observe = (what: 'eventAge' | 'latency', ms: number, times: number): void => {
+    if (!Number.isFinite(ms)) return
+    const seconds = Math.max(0, ms) / 1000 // clocks differ, and are set back
+    if (what === 'eventAge') eventAge.observe(seconds, times)
+    else latency.observe(seconds, times)
+    onObserved?.(what, seconds)
+  }
   let active = false
   let position: Cursor | undefined
   const observer: Required<Observer> = {
@@ -58,15 +66,9 @@ export function consumerMeter({ now = Date.now, onObserved }: ConsumerMeterOptio
       position = cursor
       counts.handled += handled
       counts.skipped += skipped
-      if (handled === 0 || timestamp === undefined) return
-      const age = Math.max(0, now() - timestamp) / 1000
-      eventAge.observe(age)
-      onObserved?.('eventAge', age)
+      if (handled > 0 && timestamp !== undefined) observe('eventAge', now() - timestamp, 1)
     },
-    timed: ({ count, ms }) => {
-      latency.observe(ms / 1000, count)
-      onObserved?.('latency', ms / 1000)
-    },
+    timed: ({ count, ms }) => observe('latency', ms, count),
     saved: () => {},
     repaired: () => {
       counts.repairs++

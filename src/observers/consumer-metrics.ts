@@ -6,7 +6,7 @@ import type { Metric } from './prometheus-text.ts'
 /** What is known of a consumer, or of a route, at one moment. What is not known is undefined, and not 0. */
 export interface ConsumerReading {
   readonly name: string
-  /** The age of the oldest event that is not handled, in ms; where nobody can tell, the most that it can be. */
+  /** The age of the oldest event that is not handled, in ms; where nobody can tell any more, the most that it can be. */
   readonly lagMs: number | undefined
   readonly lagAlert: boolean | undefined
   /** Whether events are handled in this process now. */

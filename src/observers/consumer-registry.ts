@@ -12,7 +12,7 @@ export interface MeasuredOptions {
   readonly source?: Pick<Source, 'stream' | 'backlog' | 'blocked'> | undefined
   /** In place of `source`: what tells the same. Must not reject. */
   readonly status?: (() => Promise<(LagSeen & Pick<Status, 'blocked'>) | undefined>) | undefined
-  /** A lag above this is an alert, in ms. Default: 30 minutes. */
+  /** A lag above this is an alert, in ms, and so is one that has been unknown for longer. Default: 30 minutes. */
   readonly lagAlertMs?: number | undefined
 }
 
@@ -21,7 +21,7 @@ export interface MeasuredConsumer extends Required<Observer>, Disposable {}
 
 /** Consumers by their names. */
 export interface ConsumerRegistry {
-  /** Adds one; throws an `OptionError` if one of the name is there. */
+  /** Adds one; throws an `OptionError` if one of the name is there, or its limit is no time. */
   add(name: string, options?: MeasuredOptions): MeasuredConsumer
   /** What is known of each. Never rejects, and waits no longer than 2 s for sources. */
   read(): Promise<readonly ConsumerReading[]>
@@ -48,6 +48,11 @@ export function consumerRegistry({ now = Date.now, onObserved }: ConsumerRegistr
             'keep one observer per consumer over all its runs, and dispose of it before another one of its name is made',
         )
       }
+      const { lagAlertMs } = options
+      if (lagAlertMs !== undefined && !(lagAlertMs >= 0))
+        throw new OptionError(
+          `metrics: lagAlertMs of ${JSON.stringify(name)} must be 0 or more ms, but is ${lagAlertMs}`,
+        )
       const meter = consumerMeter({
         now,
         onObserved: onObserved && ((what, seconds) => onObserved(name, what, seconds)),
@@ -93,10 +98,11 @@ function reader(
     if (seen !== undefined) gauge.saw(seen, now())
     const isKnown = source !== undefined || status !== undefined
     const lagMs = isKnown ? gauge.lagMs(now()) : undefined
+    const waitedMs = isKnown ? (lagMs ?? gauge.unknownMs(now())) : undefined
     return {
       name,
       lagMs,
-      lagAlert: lagMs === undefined ? undefined : lagMs > lagAlertMs,
+      lagAlert: waitedMs === undefined ? undefined : waitedMs > lagAlertMs,
       active: meter.active,
       backlog: seen?.backlog,
       blockedMs: isKnown && seen !== undefined ? (seen.blocked?.blockedMs ?? 0) : undefined,

@@ -13,6 +13,9 @@ const UNREAD_WITHIN_MS = 2000
 const UNREAD_SHARE = 20
 const LONGEST_PAUSE_MS = UNREAD_WITHIN_MS * (UNREAD_SHARE + 1)
 
+/** Nobody sees it; an abort without a reason would make an error, with a stack, each time. */
+const LATE = 'late'
+
 const noBacklog: Backlog = { count: 0n, unit: 'events' }
 
 /** Of a source that could not be asked there is no answer: that is not the same as no event. */
@@ -34,7 +37,9 @@ export function unreadAfter(
     if (source === undefined) known = undefined // nobody can tell
     if (source === undefined || (askedAt < askAgainAt && askAgainAt - askedAt <= LONGEST_PAUSE_MS)) return known // else it was set back
     askAgainAt = askedAt + UNREAD_WITHIN_MS
-    const limit = { signal: AbortSignal.timeout(UNREAD_WITHIN_MS) }
+    const ending = new AbortController()
+    const timer = setTimeout(() => ending.abort(LATE), UNREAD_WITHIN_MS)
+    const limit = { signal: ending.signal }
     const within = <T>(ask: () => Promise<T> | undefined): Promise<T | undefined> =>
       // The bridge meets the same failure, and tells it.
       untilAborted((async () => await ask())(), limit.signal).catch(() => undefined)
@@ -42,6 +47,7 @@ export function unreadAfter(
     // Its stream may also be long in closing.
     const nothing = backlog?.count === 0n
     const found = nothing ? { oldest: undefined } : await within(() => firstAfter(source, position, limit))
+    clearTimeout(timer)
     // Who cannot count may still know that nothing is there.
     const none = found !== undefined && found.oldest === undefined ? noBacklog : undefined
     known = { backlog: backlog ?? none, oldestUnreadAt: found?.oldest?.timestamp }

@@ -18,11 +18,14 @@ import { failSpan, registeredTracer } from './tracing.ts'
 export function tracedSink(sink: Sink): Sink {
   const log = messagingLog(sink.name)
   return {
-    ...sink,
+    name: sink.name,
+    ...(sink.audit && { audit: async (options) => (await sink.audit?.(options)) ?? [] }),
     open: async (options) => {
       const writer = await sink.open(options)
       return {
-        ...writer,
+        resumeFrom: writer.resumeFrom,
+        ...(writer.repair === undefined ? {} : { repair: writer.repair }),
+        [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
         append: async (events, cursor) => {
           const tracer = registeredTracer()
           if (tracer === undefined || events.length === 0) return writer.append(events, cursor)

@@ -2,6 +2,7 @@ import type { Event, Headers } from '../core/event.ts'
 import { typeNameHeader } from '../core/event-template.ts'
 import { PayloadError } from '../core/payload.ts'
 import { bytesCodec, type codecFinder, nameOf, nilCodec } from './data-codec.ts'
+import { firstHeader } from './first-header.ts'
 import { headerNames } from './header-names.ts'
 import { isTraceparent, type TraceContext } from './trace-context.ts'
 
@@ -31,10 +32,7 @@ export interface Message {
 /** The message of an event. Rejects with `PAYLOAD_INVALID` if its data cannot be decoded: in an encoding without a codec, or not in it. */
 export async function toMessage(event: Event, codecs: ReturnType<typeof codecFinder>): Promise<Message> {
   const { id, type, foreignId, timestamp, metadata, headers } = event
-  const one = (name: string): string | undefined => {
-    const value = Object.hasOwn(headers, name) ? headers[name] : undefined
-    return typeof value === 'string' ? value : value?.[0]
-  }
+  const one = (name: string): string | undefined => firstHeader(headers, name)
   const encoding = one(headerNames.encoding)
   const dataType = one(headerNames.dataType)
   const codec = encoding === undefined ? (metadata === null ? nilCodec : bytesCodec) : codecs.find(encoding, dataType)

@@ -1,8 +1,10 @@
+import { untilAborted } from '../core/abort.ts'
 import { type Appended, type Appender, type AppendWish, OutcomeUnknownError } from '../core/appender.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { codeOf, isRetriable, OptionError } from '../core/errors.ts'
 import type { Event } from '../core/event.ts'
 import { type Publication, publicationEvent } from './publication-event.ts'
+import { publishGate } from './publish-gate.ts'
 
 /** Options of `publisher`. */
 export interface PublisherOptions {
@@ -48,10 +50,16 @@ export interface Publisher {
   publish<T>(publication: Publication<T>, options?: PublishOptions): Promise<Appended>
 }
 
+/** So many publishes are under way at once, and bytes; further ones wait their turn. */
+const MOST_AT_ONCE = 5000
+const MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
+
 const wishes: readonly AppendWish[] = ['idempotencyKey', 'expectedLastId', 'expectedLastIdOfSubject']
 
 /**
- * Makes a publisher. What goes with the data (who published it, its cause, its key) travels in headers, docs/pubsub.md.
+ * Makes a publisher. Events may be published at the same time: they are sent in the order of the calls, those of one foreignId at
+ * least, several together where the log can; 5,000 and 8 MiB are under way at once, and further ones wait their turn. What goes with
+ * the data (who published it, its cause, its key) travels in headers, docs/pubsub.md.
  *
  * @example
  * const orders = publisher({ to: jetstreamPublisher({ connect, stream: 'SHOP', subject: 'shop.orders' }), client: 'web-1' })
@@ -63,7 +71,10 @@ export function publisher({ to, client, retry, clock = systemClock }: PublisherO
   const attempts = retry?.attempts ?? 1
   if (retry !== undefined && !(Number.isInteger(attempts) && attempts >= 2 && attempts <= 100))
     throw new OptionError(`publisher: retry.attempts must be an integer from 2 to 100, but is ${attempts}`)
+  if (typeof retry?.delayMs === 'number') delayOf(retry.delayMs, 1)
   const keyed = to.honours.includes('idempotencyKey')
+  const gate = publishGate({ most: MOST_AT_ONCE, mostBytes: MOST_BYTES_AT_ONCE })
+  const turns = turnsByKey()
 
   return {
     publish: async (publication, options = {}) => {
@@ -71,21 +82,39 @@ export function publisher({ to, client, retry, clock = systemClock }: PublisherO
       const { signal, expectedLastId, expectedLastIdOfSubject } = options
       signal?.throwIfAborted()
       const idempotencyKey = options.idempotencyKey ?? (attempts > 1 && keyed ? crypto.randomUUID() : undefined)
-      const made = await publicationEvent(publication, { client, idempotencyKey })
-      const event = {
-        timestamp: clock.now(),
-        metadata: null,
-        headers: {},
-        ...made,
-        id: idempotencyKey ?? crypto.randomUUID(),
+      const turn = turns.take(publication.foreignId ?? '')
+      let event: Event
+      let bytes: number
+      let entered: Promise<void>
+      try {
+        const made = publicationEvent(publication, { client, idempotencyKey })
+        const id = idempotencyKey ?? crypto.randomUUID()
+        event = { timestamp: clock.now(), metadata: null, headers: {}, ...(await untilAborted(made, signal)), id }
+        if (turn.before !== undefined) await untilAborted(turn.before, signal)
+        bytes = bytesOf(event)
+        entered = gate.enter(bytes, signal)
+      } finally {
+        turn.end()
       }
-      const append = (one: Event): Promise<Appended> =>
-        to.append(one, { source: client, idempotencyKey, expectedLastId, expectedLastIdOfSubject, signal })
+      const append = async (): Promise<Appended> => {
+        await entered
+        try {
+          return await to.append(event, {
+            source: client,
+            idempotencyKey,
+            expectedLastId,
+            expectedLastIdOfSubject,
+            signal,
+          })
+        } finally {
+          gate.leave(bytes)
+        }
+      }
       let unknown: unknown // of an earlier attempt, which stands whatever the later ones are refused for
       for (let failed = 1; ; failed++) {
         let error: unknown
         try {
-          return await append(event)
+          return await append()
         } catch (thrown) {
           error = thrown
         }
@@ -98,9 +127,33 @@ export function publisher({ to, client, retry, clock = systemClock }: PublisherO
         } catch (reason) {
           throw outcome(to, unknown, reason)
         }
+        entered = gate.enter(bytes, signal)
       }
     },
   }
+}
+
+/** Codecs may take time: what is published of one entity enters the gate in the order of the calls all the same. */
+function turnsByKey(): { take(key: string): { readonly before: Promise<void> | undefined; end(): void } } {
+  const last = new Map<string, Promise<void>>()
+  return {
+    take: (key) => {
+      const before = last.get(key)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      last.set(key, promise)
+      void promise.then(() => {
+        if (last.get(key) === promise) last.delete(key)
+      })
+      return { before, end: () => resolve(before) } // one that was given up hands on whom it waited for
+    },
+  }
+}
+
+/** About as many as it has on the way. */
+function bytesOf({ metadata, foreignId, headers }: Event): number {
+  let bytes = (metadata?.length ?? 0) + foreignId.length
+  for (const name in headers) bytes += name.length + (headers[name]?.length ?? 0)
+  return bytes
 }
 
 function checkWish(to: Appender, wish: AppendWish, value: unknown): void {

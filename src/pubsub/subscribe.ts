@@ -1,3 +1,4 @@
+import { untilAborted } from '../core/abort.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { Consumer } from '../core/consumer.ts'
 import type { CursorStore } from '../core/cursor.ts'
@@ -106,7 +107,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   const plain: Consumer = { name, handle: handler(options), ...(types === undefined ? {} : { types }) }
   const timed = timeoutMs === undefined ? plain : withTimeout(plain, { timeoutMs, graceMs: HEED_WITHIN_MS, clock })
   const consumer = serial ? timed : concurrent(timed, { maxInFlight: options.inFlight ?? 16 })
-  if (reset) await cursors.reset(name, '')
+  if (reset) await untilAborted(cursors.reset(name, ''), signal)
 
   const ending = new AbortController()
   const ready = Promise.withResolvers<void>()
@@ -121,7 +122,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     observer: combineObservers(observer, watch),
   }
   const attempt = (o: RunOptions): Promise<Ended> =>
-    run({ stream: source.stream, cursors, consumer }, { ...o, fromHead: !backfill })
+    run({ stream: (after, opening) => source.stream(after, opening), cursors, consumer }, { ...o, fromHead: !backfill })
   const running = restart === undefined ? attempt(told) : supervise(attempt, { ...restart, ...told })
   if ((await Promise.race([ready.promise, running])) !== undefined) signal?.throwIfAborted() // without a place that is kept
 
@@ -144,7 +145,8 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   }
 }
 
-function handler({ handle, codecs = [], undecodable = 'fail' }: SubscribeOptions): Consumer['handle'] {
+function handler(options: SubscribeOptions): Consumer['handle'] {
+  const { codecs = [], undecodable = 'fail' } = options
   const finder = codecFinder(codecs)
   return async (event, { signal }) => {
     let message: Message
@@ -154,7 +156,7 @@ function handler({ handle, codecs = [], undecodable = 'fail' }: SubscribeOptions
       if (undecodable === 'fail') throw error
       return await undecodable(event, error, { signal })
     }
-    await handle(message, { signal })
+    await options.handle(message, { signal })
   }
 }
 

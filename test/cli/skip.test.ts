@@ -64,6 +64,16 @@ it('keeps every skip and reset for good, so that verify counts none as lost, and
     const spec = { name: 'orders', source: source.part, checkpoints: checkpoints.part }
     await skipEvent(spec, { eventId: id, by: 'ada', at: 1, why: 'y'.repeat(200) })
   }
+  const skips = ['1', '2', '3'].map((eventId) => ({
+    route: 'orders',
+    did: 'skip',
+    by: 'ada',
+    eventId,
+    why: 'y'.repeat(200),
+  }))
+  const logged = async (): Promise<unknown[]> =>
+    jsonLines((await run(['log', 'bridge.yaml', 'orders', '--json'], { cwd })).stdout)
+  expect(await logged()).toMatchObject(skips) // the last one is still in the checkpoint
   await forward()
   await run(['stop', 'bridge.yaml', '--wait', '0'], { cwd })
   expect((await run(['reset', 'bridge.yaml', 'orders', '--to', 'head'], { cwd })).code).toBe(0)
@@ -79,8 +89,25 @@ it('keeps every skip and reset for good, so that verify counts none as lost, and
     { skip: { eventId: '2' } },
     { move: { from: '3', to: '5', by: expect.stringContaining('@') } },
   ])
+  const reset = { route: 'orders', did: 'reset', from: '3', to: '5', at: expect.stringMatching(/^2.*Z$/) }
+  expect(await logged()).toMatchObject([...skips, reset])
+  const text = await run(['log', 'bridge.yaml'], { cwd })
+  expect(text).toMatchObject({ code: 0, stderr: '' })
+  expect(text.stdout).toMatch(
+    /^(orders: 1970-.*Z ada skipped event \d: y+\n){3}orders: 2.*Z .*@.* reset it from 3 to 5\n$/,
+  )
   const purged = await run(['purge', 'bridge.yaml', 'orders'], { cwd })
   expect(purged).toMatchObject({ code: 0, stdout: expect.stringContaining('6 rows deleted') })
+})
+
+it('prints that nothing was done to a route, and in JSON nothing; refuses one that is not there', async () => {
+  const cwd = shop()
+  await run(['run', 'bridge.yaml', '--once'], { cwd })
+  const none = await run(['log', 'bridge.yaml'], { cwd })
+  expect(none).toMatchObject({ code: 0, stdout: 'orders: no event was skipped, and nothing was reset\n', stderr: '' })
+  expect(await run(['log', 'bridge.yaml', '--json'], { cwd })).toMatchObject({ code: 0, stdout: '' })
+  const unknown = await run(['log', 'bridge.yaml', 'order'], { cwd })
+  expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining('did you mean orders?') })
 })
 
 it('asks for a reason, and for a route that is there', async () => {

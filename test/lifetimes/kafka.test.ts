@@ -1,4 +1,7 @@
-import { kafkaPartition, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { kafkaPartition, kafkaPublisher, kafkaSink } from '../../src/adapters/kafka/index.ts'
+import { publisher } from '../../src/pubsub/index.ts'
+import { topicAdmin } from '../kafka/fixture.ts'
+import { fresh } from '../subjects/adapter-subjects.ts'
 import { kafkaAdapterClient, kafkaSubjects, kafkaTestClient } from '../subjects/kafka.ts'
 import { lifetimes } from './lifetimes.ts'
 
@@ -13,9 +16,21 @@ await lifetimes({
       () => source.head?.(),
       () => source.backlog?.(''),
       () => source.at?.(1),
+      () => publisher({ to: kafkaPublisher(kafka, { topic: 'missing' }), client: 'x' }).publish({}),
       () => kafkaSink(kafka, { topic: 'missing' }).open({ route: 'route', source: 'source' }),
     ]
   },
+  publishersOn: ({ url }, way) => ({
+    kafkaPublisher: async () => {
+      const topic = fresh('published')
+      const admin = await topicAdmin(topic, { brokers: url })
+      return {
+        ...way.faults,
+        to: kafkaPublisher(kafkaAdapterClient(url, way), { topic }),
+        [Symbol.asyncDispose]: () => admin[Symbol.asyncDispose](),
+      }
+    },
+  }),
   kept: async (url) => {
     const admin = kafkaTestClient(url).admin()
     await admin.connect()

@@ -4,8 +4,11 @@ import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { codeOf, eventStream, memoryCursors, memoryLog, run, type Source } from '../../src/core/index.ts'
+import { consumerRegistry } from '../../src/observers/consumer-registry.ts'
 import { prometheusMetrics } from '../../src/observers/index.ts'
 import { parsePrometheus } from '../service/admin/parse-prometheus.ts'
+import { eventually } from '../tools/reader.ts'
+import { resourceScope } from '../tools/resource-scope.ts'
 
 /** The samples of one consumer without labels of their own, by names without `reflex_consumer_`. */
 function valuesOf(text: string, consumer: string): Record<string, number> {
@@ -85,6 +88,7 @@ describe('prometheus metrics', () => {
         const observer = metrics.consumer('c', { source, lagAlertMs: 60_000 })
         const events: { readonly at: number; readonly skipped: boolean }[] = []
         const model = { position: 0, handled: 0, skipped: 0, errors: 0, opened: false, asked: false }
+        let seenAt: number | undefined
 
         const runOnce = async (failsAfter: number): Promise<void> => {
           let handled = 0
@@ -119,14 +123,17 @@ describe('prometheus metrics', () => {
           })
           const oldest = events[model.position]
           const truth = oldest === undefined ? 0 : (now - oldest.at) / 1000
-          const lag = found['lag_seconds'] ?? Number.NaN
+          const lag = found['lag_seconds']
+          seenAt ??= now
           if (model.opened) {
             if (!fickle.away) model.asked = true
             if (!fickle.away) expect(lag).toBe(truth)
             else if (model.asked) expect(lag).toBeGreaterThanOrEqual(truth)
             expect(found['backlog']).toBe(fickle.away ? undefined : events.length - model.position)
           }
-          expect(found['lag_alert']).toBe(lag > 60 ? 1 : 0)
+          // Nobody knows how old what waits is as long as the source could not be asked once: 0 would be false.
+          if (!model.asked) expect(lag).toBeUndefined()
+          expect(found['lag_alert']).toBe((lag ?? (now - seenAt) / 1000) > 60 ? 1 : 0)
         }
         for (const each of steps) {
           if (each.do === 'pass') now += each.ms
@@ -202,6 +209,38 @@ describe('prometheus metrics', () => {
     expect(valuesOf(await metrics.text(), 'c')).toMatchObject({ error_count: 1, handled_events_total: 0 })
   })
 
+  test('stay numbers that can be added up, whatever time an event or the clock tells', async () => {
+    const times = fc.oneof(
+      fc.constantFrom(Number.NaN, -Infinity, Infinity, -1e9, 2e9),
+      fc.integer({ min: 0, max: 1e9 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ timestamp: times, ms: times, count: fc.integer({ min: 1, max: 3 }) }), { maxLength: 6 }),
+        async (told) => {
+          const seen: number[] = []
+          const registry = consumerRegistry({ now: () => 1e9, onObserved: (_, __, seconds) => void seen.push(seconds) })
+          const observer = registry.add('c')
+          let before = { eventAge: 0, latency: 0 }
+          for (const { timestamp, ms, count } of told) {
+            observer.progress({ cursor: '1', handled: count, skipped: 0, timestamp })
+            observer.timed({ count, ms })
+            const [{ counts } = { counts: undefined }] = await registry.read()
+            const sums = { eventAge: counts?.eventAge.sum ?? Number.NaN, latency: counts?.latency.sum ?? Number.NaN }
+            expect(sums.eventAge).toBeGreaterThanOrEqual(before.eventAge)
+            expect(sums.latency).toBeGreaterThanOrEqual(before.latency)
+            expect([sums.eventAge, sums.latency, ...seen].every((each) => each >= 0 && each < Infinity)).toBe(true)
+            before = sums
+          }
+          const [reading] = await registry.read()
+          expect(reading?.counts?.eventAge.count).toBe(told.filter((each) => Number.isFinite(each.timestamp)).length)
+          const timed = told.filter(({ ms }) => Number.isFinite(ms)).reduce((sum, { count }) => sum + count, 0)
+          expect(reading?.counts?.latency.count).toBe(timed)
+        },
+      ),
+    )
+  })
+
   test('without a source leave out what only that can tell', async () => {
     const metrics = prometheusMetrics()
     metrics.consumer('c').progress({ cursor: '1', handled: 1, skipped: 0, timestamp: Date.now() })
@@ -236,6 +275,16 @@ describe('prometheus metrics', () => {
     metrics.consumer('good')
     const late = new Promise<string>((resolve) => setTimeout(resolve, 3000, ''))
     expect(valuesOf(await Promise.race([metrics.text(), late]), 'good')).toHaveProperty('active', 0)
+  })
+
+  test('leave nothing behind once the sources have answered, and refuse a limit that is no time', async () => {
+    using scope = resourceScope()
+    const metrics = prometheusMetrics()
+    metrics.consumer('c', { source: memoryLog().source }).opened({ name: 'c', cursor: '' })
+    await scope.run(() => metrics.text())
+    await eventually(() => scope.open().length === 0, 1000, 'nothing is left')
+    for (const lagAlertMs of [Number.NaN, -1])
+      expect(() => metrics.consumer('d', { lagAlertMs })).toThrow(/lagAlertMs of "d" must be 0 or more ms/)
   })
 
   test('are served to GET and HEAD', async () => {

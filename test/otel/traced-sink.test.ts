@@ -1,7 +1,7 @@
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { describe, expect, test } from 'vitest'
 import { differences } from '../../src/bridge/audit/differences.ts'
-import { type Event, type Headers, ReflexError, type Sink } from '../../src/core/index.ts'
+import { type Event, type Headers, ReflexError, type Sink, type SinkWriter } from '../../src/core/index.ts'
 import { tracedSink } from '../../src/otel/index.ts'
 import { registeredSdk } from './registered-sdk.ts'
 
@@ -43,9 +43,9 @@ function remembering(failure?: Error): {
   return given
 }
 
-async function append(sink: Sink, part: readonly Event[]): Promise<unknown> {
+async function append(sink: Sink, part: readonly Event[], { repair = 'mended' } = {}): Promise<unknown> {
   await using writer = await tracedSink(sink).open({ route: 'r', source: 's' })
-  expect(writer).toMatchObject({ resumeFrom: '7', repair: 'mended' })
+  expect(writer).toMatchObject({ resumeFrom: '7', repair })
   return writer.append(part, '9').catch((error: unknown) => error)
 }
 
@@ -125,5 +125,51 @@ describe('a traced sink', () => {
       expect(given.appended[0]).toBe(part)
     }
     expect([sdk.ended(), sdk.open()]).toEqual([[], 0])
+  })
+
+  test('hands on every member of a destination and its writer that are classes, each with its own this', async () => {
+    class Writer implements SinkWriter {
+      readonly #calls: string[]
+      constructor(calls: string[]) {
+        this.#calls = calls
+      }
+      get resumeFrom(): string {
+        return '7'
+      }
+      get repair(): string {
+        return `mended after ${this.#calls.length}`
+      }
+      async append(part: readonly Event[], cursor: string): Promise<string> {
+        this.#calls.push(`append ${part.length} ${cursor}`)
+        return 'mark'
+      }
+      async [Symbol.asyncDispose](): Promise<void> {
+        this.#calls.push('dispose')
+      }
+    }
+    class Destination implements Sink {
+      readonly #calls: string[] = []
+      get name(): string {
+        return 'redis:orders'
+      }
+      async open({ route }: Parameters<Sink['open']>[0]): Promise<SinkWriter> {
+        this.#calls.push(`open ${route}`)
+        return new Writer(this.#calls)
+      }
+      async audit(): Promise<readonly string[]> {
+        return this.#calls
+      }
+    }
+    for (const register of [() => undefined, registeredSdk]) {
+      const sdk = register()
+      const destination = new Destination()
+      const sink = tracedSink(destination)
+      expect(sink.name).toBe('redis:orders')
+      const part = events({ traceparent: parents[0]! })
+      await append(destination, part, { repair: 'mended after 1' })
+      expect(await sink.audit?.()).toEqual(['open r', 'append 1 9', 'dispose'])
+      expect(sdk?.ended()).toEqual(sdk && [expect.objectContaining({ name: 'send orders' })])
+    }
+    expect(tracedSink({ name: 'x', open: new Destination().open })).not.toHaveProperty('audit')
   })
 })

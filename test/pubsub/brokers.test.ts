@@ -169,6 +169,9 @@ describe.concurrent.each(logs)('publishing to %s', (broker, makeLog) => {
     const ids = published.map(({ id }) => id)
     expect(new Set(ids).size).toBe(30)
     if (broker === 'Kafka') expect(ids).toEqual(ids.map((_, i) => String(i + 1))) // as called
+    const same = await Promise.all(Array.from({ length: 100 }, (_, i) => publish({ foreignId: 'same', type: i })))
+    for (const [i, { id }] of same.entries())
+      if (i > 0) expect(source.compare?.((same[i - 1] as { id: string }).id, id)).toBeLessThan(0)
     await expect(publish({}, { signal: AbortSignal.abort(new Error('over')) })).rejects.toThrow('over')
     const ending = new AbortController()
     const publishing = publish({ foreignId: 'perhaps' }, { signal: ending.signal })
@@ -178,7 +181,7 @@ describe.concurrent.each(logs)('publishing to %s', (broker, makeLog) => {
     )
     ending.abort(new Error('over'))
     expect(['over', 'OUTCOME_UNKNOWN', 'done']).toContain(await outcome)
-    expect(Number((await source.backlog?.(''))?.count)).toBeGreaterThanOrEqual(31)
+    expect(Number((await source.backlog?.(''))?.count)).toBeGreaterThanOrEqual(131)
   })
 })
 
@@ -220,5 +223,21 @@ describe.concurrent('publishing to a server that goes silent', () => {
     await expect(publisher({ to: topic, client: 'x' }).publish({})).rejects.toMatchObject({
       code: 'KAFKA_UNKNOWN_TOPIC_OR_PARTITION',
     })
+  })
+})
+
+describe('a Redis stream that refuses an entry', () => {
+  it('does not take it for a duplicate when it is published again under its key', async () => {
+    const key = fresh('pubsub')
+    const redis = new Redis(inject('servers').redis.url, { ...redisFailFast })
+    onTestFinished(() => redis.disconnect())
+    const { publish } = publisher({ to: redisPublisher(redis, { key, dedupeMs: 60_000 }), client: 'web-1' })
+    await redis.set(key, 'no stream')
+    await expect(publish({}, { idempotencyKey: 'a' })).rejects.toMatchObject({ code: 'REDIS_WRONGTYPE' })
+    await redis.del(key)
+    const first = await publish({}, { idempotencyKey: 'a' })
+    expect(first).toEqual({ id: expect.stringMatching(/^\d+-0$/), duplicate: false })
+    expect(await publish({}, { idempotencyKey: 'a' })).toEqual({ id: first.id, duplicate: true })
+    expect(await redis.xlen(key)).toBe(1)
   })
 })

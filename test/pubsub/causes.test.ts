@@ -125,6 +125,49 @@ describe('the graph of causes', () => {
     ])
     expect(unknown).toEqual([{ cause: '1', effects: ['104'] }])
   })
+
+  it('is the same for every part of what several bridges have forwarded, but for the causes that are out of it', () => {
+    const events = fc.array(
+      fc.record({
+        source: fc.constantFrom('shop', 'web', undefined),
+        cause: fc.option(fc.integer({ min: 1, max: 8 }).map(String), { nil: undefined }),
+        correlation: fc.option(fc.integer({ min: 1, max: 4 }).map(String), { nil: undefined }),
+      }),
+      { maxLength: 12 },
+    )
+    fc.assert(
+      fc.property(events, fc.nat(12), fc.nat(12), (all, from, count) => {
+        const counts = new Map<string | undefined, number>()
+        const log = all.map(({ source, cause, correlation }, i) => {
+          const sourceId = (counts.get(source) ?? 0) + 1
+          counts.set(source, sourceId)
+          return event(i + 1, {
+            ...(source === undefined ? {} : { [wireNames.source]: source, [wireNames.sourceId]: String(sourceId) }),
+            ...(cause === undefined ? {} : { 'cause-id': cause }),
+            ...(correlation === undefined ? {} : { 'correlation-id': correlation }),
+          })
+        })
+        const graphOf = (some: readonly Event[]) => {
+          const builder = causalGraphBuilder()
+          for (const each of some) builder.add(each)
+          return builder.graph()
+        }
+        const whole = graphOf(log)
+        const range = log.slice(from, from + count)
+        const isIn = new Set(range.map(({ id }) => id))
+        const part = graphOf(range)
+        expect(part.edges).toEqual(whole.edges.filter(({ cause, effect }) => isIn.has(cause) && isIn.has(effect)))
+        // A correlation of one source is not one of another, although both count from 1.
+        for (const [name, ids] of whole.correlations)
+          for (const id of ids) {
+            const { source, correlation } = all[Number(id) - 1] ?? {}
+            if (correlation !== undefined) continue
+            expect(all.some((each) => each.source === source && each.correlation === name)).toBe(true)
+          }
+      }),
+      { numRuns: 1000 },
+    )
+  })
 })
 
 describe('causes', () => {

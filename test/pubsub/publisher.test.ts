@@ -1,6 +1,7 @@
+import { getEventListeners, once } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { OutcomeUnknownError } from '../../src/core/appender.ts'
+import { type Appender, OutcomeUnknownError } from '../../src/core/appender.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { ReflexError } from '../../src/core/errors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
@@ -171,6 +172,111 @@ describe('publisher', () => {
   it.each([0, 1, 101, 1.5])('refuses to try %d times', (attempts) => {
     expect(() => publisher({ to: memoryAppender(memoryLog()), client: 'test', retry: { attempts } })).toThrow(
       /attempts must be/,
+    )
+  })
+
+  const large = Buffer.alloc(9 << 20)
+
+  it('keeps the order of the calls for each foreignId, and a bound on what is under way, whatever takes how long', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.scheduler(),
+        fc.array(
+          fc.record({
+            foreignId: fc.constantFrom('a', 'b'),
+            size: fc.constantFrom(10, 3 << 20, 4 << 20, 9 << 20),
+            how: fc.constantFrom('now', 'now', 'later', 'badly', 'aborted'),
+            outcome: fc.constantFrom('done', 'refused'),
+          }),
+          { maxLength: 12, size: 'max' },
+        ),
+        async (scheduler, plan) => {
+          const asked: string[] = []
+          let under = { count: 0, bytes: 0 }
+          const to: Appender = {
+            name: 'slow',
+            honours: [],
+            append: async ({ foreignId, metadata, headers }, { signal }) => {
+              signal?.throwIfAborted()
+              const bytes = metadata?.length ?? 0
+              const i = String(headers['n'])
+              asked.push(`${foreignId} ${i}`)
+              under = { count: under.count + 1, bytes: under.bytes + bytes }
+              expect(under.bytes <= 8 << 20 || under.count === 1).toBe(true)
+              await scheduler.schedule(Promise.resolve(), `append ${i}`)
+              under = { count: under.count - 1, bytes: under.bytes - bytes }
+              if (plan[Number(i)]?.outcome === 'refused') throw new ReflexError(`NO_${i}`, 'no', { retriable: false })
+              return { id: i, duplicate: false }
+            },
+          }
+          const { publish } = publisher({ to, client: 'test' })
+          const ending = new AbortController()
+          const publishing = plan.map(({ foreignId, size, how }, i) => {
+            const encode = async (data: Uint8Array): Promise<Uint8Array> => {
+              if (how === 'aborted') await new Promise(() => {})
+              if (how !== 'now') await scheduler.schedule(Promise.resolve(), `encode ${i}`)
+              if (how === 'badly') throw new Error(`bad ${i}`)
+              return data
+            }
+            const slow = { encoding: 'x', payload: { encode, decode: async () => undefined } }
+            return publish(
+              { foreignId, codec: slow as never, data: large.subarray(0, size) as never, headers: { n: String(i) } },
+              how === 'aborted' ? { signal: ending.signal } : {},
+            ).then(
+              ({ id }) => id,
+              (error: ReflexError) => error.code ?? error.message,
+            )
+          })
+          setImmediate(() => ending.abort(new Error('aborted')))
+          await once(ending.signal, 'abort')
+          await scheduler.waitFor(Promise.all(publishing))
+          const wanted = plan.map(({ how, outcome }, i) => {
+            if (how === 'badly') return `bad ${i}`
+            if (how === 'aborted') return 'aborted'
+            return outcome === 'done' ? String(i) : `NO_${i}`
+          })
+          expect(await Promise.all(publishing)).toEqual(wanted)
+          for (const key of ['a', 'b']) {
+            const inOrder = plan.flatMap(({ foreignId, how }, i) =>
+              foreignId === key && (how === 'now' || how === 'later') ? [`${key} ${i}`] : [],
+            )
+            expect(asked.filter((each) => each.startsWith(key))).toEqual(inOrder)
+          }
+          expect(under).toEqual({ count: 0, bytes: 0 })
+        },
+      ),
+    )
+  })
+
+  it('has no more than 5,000 under way, and what waits can be aborted', async () => {
+    const release = Promise.withResolvers<void>()
+    let under = 0
+    let most = 0
+    const to: Appender = {
+      name: 'stuck',
+      honours: [],
+      append: async () => {
+        most = Math.max(most, ++under)
+        await release.promise
+        under--
+        return { id: '1', duplicate: false }
+      },
+    }
+    const { publish } = publisher({ to, client: 'test' })
+    const ending = new AbortController()
+    const publishing = Array.from({ length: 12_000 }, (_, i) => publish({ foreignId: `k${i}` }))
+    const late = publish({}, { signal: ending.signal })
+    ending.abort(new Error('over'))
+    await expect(late).rejects.toThrow('over')
+    expect(getEventListeners(ending.signal, 'abort')).toEqual([])
+    release.resolve()
+    await Promise.all(publishing)
+    expect(most).toBe(5000)
+  })
+
+  it.each([Number.NaN, -1, Number.POSITIVE_INFINITY])('refuses a delay of %d ms before it is needed', (delayMs) => {
+    expect(() => publisher({ to: memoryAppender(memoryLog()), client: 'x', retry: { attempts: 2, delayMs } })).toThrow(
+      /delayMs must be 0 or more/,
     )
   })
 })

@@ -9,6 +9,39 @@ import { causedBy, jsonCodec, publicationEvent, subscribe } from '../../src/pubs
 const unreadable = { type: 1, foreignId: 'x', metadata: Buffer.from('{'), headers: { 'data-encoding': 'json' } }
 
 describe('subscribe', () => {
+  it('calls its source and its handler as members of what they belong to', async () => {
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a' })
+    class Reader {
+      readonly name = 'classes'
+      readonly backfill = true
+      readonly source = {
+        ...log.source,
+        stream(...asked: Parameters<typeof log.source.stream>) {
+          return this === undefined ? Promise.reject(new Error('no this')) : log.source.stream(...asked)
+        },
+      }
+      readonly got = Promise.withResolvers<string>()
+      handle({ foreignId }: { foreignId: string }): void {
+        this.got.resolve(foreignId)
+      }
+    }
+    const reader = new Reader()
+    await using _ = await subscribe(reader)
+    expect(await reader.got.promise).toBe('a')
+  })
+
+  it('waits for a store that forgets its place no longer than until its signal aborts', async () => {
+    const stuck = { ...memoryCursors(), reset: () => new Promise<never>(() => {}) }
+    const ending = new AbortController()
+    const opening = subscribe({
+      ...{ source: memoryLog().source, name: 'stuck', durable: stuck, reset: true, handle: () => {} },
+      signal: ending.signal,
+    })
+    ending.abort(new Error('over'))
+    await expect(opening).rejects.toThrow('over')
+  })
+
   it('ends when the handler takes too long and heeds its signal, even if it then returns as if it were done', async () => {
     const log = memoryLog()
     const cursors = memoryCursors()

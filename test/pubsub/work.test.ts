@@ -261,6 +261,43 @@ describe.concurrent('work of a stream', () => {
     expect(config).toMatchObject({ ack_wait: 2e9, max_ack_pending: 7, filter_subject: `${s.stream}.>` })
   })
 
+  it('is given back when its consumer has failed and is closed, and its consumer is removed if that is wanted', async () => {
+    const s = await setting()
+    await s.publish('a')
+    const failing = await s.open({ name: 'failing', processingTimeoutMs: 3_600_000 })
+    const take = taker(failing)
+    const held = await take()
+    await s.admin.publish(
+      `${s.stream}.1`,
+      'data',
+      Buffer.from('NATS/1.0\r\nreflex-type: x\r\nreflex-foreign-id: f\r\nreflex-timestamp: 0\r\n\r\n'),
+    )
+    await expect(take()).rejects.toMatchObject({ code: 'EVENT_UNDECODABLE' })
+    expect(held.signal.aborted).toBe(true)
+    await failing.close()
+    const again = await s.open({ name: 'failing', processingTimeoutMs: 3_600_000, maxPending: 1 })
+    expect((await taker(again)()).attempt).toBe(2) // not after the processing timeout
+    await again.unsubscribe()
+    await expect(infoOf(s, 'failing')).rejects.toThrow()
+  })
+
+  it('whose dead letter cannot be recorded in time is lost, as any other', async () => {
+    const s = await setting()
+    await s.publish('a')
+    const recording = Promise.withResolvers<void>()
+    const consumer = await s.open({
+      ...{ name: 'slow', processingTimeoutMs: 200, autoPing: false },
+      deadLetter: () => recording.promise,
+    })
+    const work = await taker(consumer)()
+    const rejecting = expect(work.reject({ forGood: true })).rejects.toThrow('no room')
+    await sleep(400)
+    recording.reject(new Error('no room'))
+    await rejecting
+    expect(work.signal.aborted).toBe(true)
+    await expect(work.ack()).rejects.toMatchObject({ code: 'WORK_LOST' })
+  })
+
   it('is lost when the server is, which is noticed: killed or frozen', async () => {
     const server = await ownServer()
     const admin = await testAdmin(server.url)
@@ -365,9 +402,34 @@ describe.concurrent('work of a stream', () => {
 })
 
 describe('options of work', () => {
+  it('that are durations are taken up to the longest that can be counted, and fractions of ms too', async () => {
+    const s = await setting()
+    await s.publish('a')
+    const consumer = await s.open({ name: 'long', processingTimeoutMs: 2 ** 31 - 1, inactiveMs: 9e12, autoPing: false })
+    const take = taker(consumer)
+    const work = await take()
+    await sleep(20)
+    expect(work.signal.aborted).toBe(false)
+    for (const delayMs of [Number.POSITIVE_INFINITY, 1e13, -1, Number.NaN])
+      await expect(work.reject({ delayMs })).rejects.toThrow(/comes again must be from 0 to 9000000000000 ms/)
+    for (const drainMs of [2 ** 31, Number.POSITIVE_INFINITY, Number.NaN, -1])
+      await expect(consumer.close({ drainMs })).rejects.toThrow(/drainMs must be from 0 to 2147483647 ms/)
+    await work.reject({ delayMs: 0.0000001 })
+    expect((await take()).attempt).toBe(2)
+    await consumer.close()
+    await (await s.open({ name: 'short', processingTimeoutMs: 100.0000001, inactiveMs: 5000.5 })).close()
+  })
+
   const connect = connector('@nats-io v3', inject('servers').nats.url)
   it.each<[Partial<WorkOptions>, RegExp]>([
-    [{ processingTimeoutMs: 1 }, /processingTimeoutMs must be at least 100/],
+    [{ processingTimeoutMs: 1 }, /processingTimeoutMs must be from 100 to/],
+    [{ processingTimeoutMs: 2 ** 31, autoPing: false }, /processingTimeoutMs must be from 100 to 2147483647 ms/],
+    [{ processingTimeoutMs: Number.POSITIVE_INFINITY }, /processingTimeoutMs must be from 100 to/],
+    [{ processingTimeoutMs: Number.NaN }, /processingTimeoutMs must be from 100 to/],
+    [{ inactiveMs: 1e13 }, /inactiveMs must be from 1 to/],
+    [{ inactiveMs: Number.POSITIVE_INFINITY }, /inactiveMs must be from 1 to/],
+    [{ from: { time: 1e300 } }, /from must be/],
+    [{ from: { time: -1 } }, /from must be/],
     [{ maxPending: 0 }, /maxPending must be a positive integer/],
     [{ from: { sequence: 0 } }, /from must be/],
     [{ from: 'last' as never }, /from must be/],

@@ -1,4 +1,4 @@
-import { type Appender, WrongLastIdError, withKnownOutcome } from '../../core/appender.ts'
+import { type Appender, OutcomeUnknownError, WrongLastIdError, withKnownOutcome } from '../../core/appender.ts'
 import { codeOf, messageOf, OptionError } from '../../core/errors.ts'
 import { onDemand } from '../../core/on-demand.ts'
 import { encodeHeaderText } from '../../core/wire.ts'
@@ -19,6 +19,10 @@ export interface JetStreamPublisherOptions {
   /** Where events go, as for `jetstreamSink`: `orders` for `orders.<type>`, a template like `orders.{typeName}`, or a function. No bridge's prefix. */
   readonly subject: string | SubjectsBelow
 }
+
+/** The server's own word that a message is not stored. All else may come of another message, or after it was stored. */
+const REFUSED = /^(JETSTREAM_.*|NATS_NO_RESPONDERS|NATS_NO_PERMISSION|WRONG_LAST_ID|OUTCOME_UNKNOWN)$/
+const refused = (code: string): boolean => REFUSED.test(code)
 
 /** The stream's newest sequence, or that of the subject, is another one than was expected. */
 const WRONG_LAST = ['JETSTREAM_10071', 'JETSTREAM_10164']
@@ -54,7 +58,6 @@ export function jetstreamPublisher({ connect, stream, subject }: JetStreamPublis
               'Nats-Expected-Last-Subject-Sequence': sequence(log, 'expectedLastIdOfSubject', expectedLastIdOfSubject),
             }),
       }
-      const refused = (code: string): boolean => code !== 'NATS_CONNECTION'
       return withKnownOutcome(log, { signal, refused }, (send) =>
         use(async (connection) => {
           checkSize(log, message, {
@@ -68,12 +71,16 @@ export function jetstreamPublisher({ connect, stream, subject }: JetStreamPublis
             const { seq, duplicate = false } = await connection.request<Ack>(to, data, headers)
             return { id: String(seq), duplicate }
           } catch (error) {
-            if (!WRONG_LAST.includes(codeOf(error) ?? '')) throw error
+            const code = codeOf(error) ?? ''
+            // It is the answer that the user may not have.
+            if (code === 'NATS_NO_PERMISSION' && /for subscription/i.test(messageOf(error)))
+              throw new OutcomeUnknownError(log, error)
+            if (!WRONG_LAST.includes(code)) throw error
             const found = /wrong last sequence: (\d+)/.exec(messageOf(error))?.[1]
             const expected = expectedLastId ?? expectedLastIdOfSubject ?? ''
             throw new WrongLastIdError(log, { expected, cause: error, ...(found === undefined ? {} : { found }) })
           }
-        }),
+        }, signal),
       )
     },
   }

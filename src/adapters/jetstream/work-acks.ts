@@ -2,7 +2,7 @@ import { OutcomeUnknownError } from '../../core/appender.ts'
 import type { JetStreamConnection } from './nats-connection.ts'
 
 /** What a consumer says of a message to the server (ADR-15 of NATS). */
-export type WorkAck = '+ACK' | '+WPI' | '+TERM' | '-NAK' | `-NAK {"delay": ${number}}`
+export type WorkAck = '+ACK' | '+WPI' | '+TERM' | '-NAK' | `-NAK {"delay": ${bigint}}`
 
 /** Sends them, to the address in the message. */
 export interface WorkAcks extends Disposable {

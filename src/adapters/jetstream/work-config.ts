@@ -29,7 +29,34 @@ interface ConsumerConfig {
   readonly [other: string]: unknown
 }
 
-const CONSUMER_MISSING = 10014
+/** The server has no consumer of the name. */
+export const CONSUMER_MISSING = 10014
+/** The server counts in nanoseconds, in 63 bits. */
+const LONGEST_MS = 9e12
+/** A timer of Node that is longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+/** Times have four digits for the year. */
+const YEAR_10000 = 253_402_300_800_000
+
+/**
+ * Throws an `OptionError` unless a duration is from `least` ms up to what can be counted: 24 days where a timer of this process is set,
+ * 285 years where only the server counts.
+ */
+export function checkMs(
+  log: string,
+  option: string,
+  ms: number | undefined,
+  { least, timed }: { readonly least: number; readonly timed: boolean },
+): void {
+  const most = timed ? LONGEST_TIMER_MS : LONGEST_MS
+  if (ms === undefined || (typeof ms === 'number' && ms >= least && ms <= most)) return
+  throw new OptionError(`${log}: ${option} must be from ${least} to ${most} ms, but is ${ms}`)
+}
+
+/** As the server counts; a fraction of one would not be a number to it. */
+export function nanoseconds(ms: number): bigint {
+  return BigInt(Math.ceil(ms * 1e6))
+}
 
 /**
  * Makes the consumer, or brings one that is there to what is asked for; its place stays. Throws an `OptionError` if the one that is there
@@ -80,9 +107,9 @@ function fingerprint({ filter_subject, filter_subjects = [], ...rest }: Consumer
 function settings({ subjects, processingTimeoutMs, maxAckPending, inactiveMs, durable }: WorkConfig): ConsumerConfig {
   const keep = inactiveMs ?? (durable ? undefined : 25_000)
   return {
-    ack_wait: processingTimeoutMs * 1e6,
+    ack_wait: nanoseconds(processingTimeoutMs),
     ...(maxAckPending === undefined ? {} : { max_ack_pending: maxAckPending }),
-    ...(keep === undefined ? {} : { inactive_threshold: keep * 1e6 }),
+    ...(keep === undefined ? {} : { inactive_threshold: nanoseconds(keep) }),
     ...(subjects === undefined
       ? {}
       : subjects.length === 1
@@ -97,7 +124,7 @@ function deliverPolicy(log: string, from: WorkFrom): object {
   if (typeof from === 'object' && from !== null) {
     if ('sequence' in from && /^[1-9]\d{0,19}$/.test(String(from.sequence)))
       return { deliver_policy: 'by_start_sequence', opt_start_seq: BigInt(from.sequence) }
-    if ('time' in from && Number.isFinite(from.time))
+    if ('time' in from && from.time >= 0 && from.time < YEAR_10000)
       return { deliver_policy: 'by_start_time', opt_start_time: new Date(from.time).toISOString() }
   }
   throw new OptionError(

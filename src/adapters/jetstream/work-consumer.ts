@@ -1,59 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { untilAborted } from '../../core/abort.ts'
-import { DecodeError, messageOf, OptionError, ReflexError } from '../../core/errors.ts'
+import { codeOf, DecodeError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
-import { type Delivery, decodeMessage, type JetStreamMessage, toMessage } from './codec.ts'
-import type { ConnectNats, NatsMessage } from './nats-client.ts'
+import { type Delivery, decodeMessage, toMessage } from './codec.ts'
+import type { NatsMessage } from './nats-client.ts'
 import { connectNats, type JetStreamConnection } from './nats-connection.ts'
 import { deliveryReader } from './read-delivery.ts'
-import { checkConnect, checkName, checkSubjects } from './subjects.ts'
+import { checkName } from './subjects.ts'
 import { type HeldWork, holdWork, type Work } from './work.ts'
 import { workAcks } from './work-acks.ts'
-import { ensureWork, type WorkFrom } from './work-config.ts'
+import { CONSUMER_MISSING, checkMs, ensureWork } from './work-config.ts'
+import { checkWorkOptions, type WorkLetter, type WorkOptions } from './work-options.ts'
 import { workPull } from './work-pull.ts'
-
-/** Options of `jetstreamWork`. */
-export interface WorkOptions {
-  /** Makes a fresh connection: `() => connect({ servers, ...jetstreamFailFast })`. */
-  readonly connect: ConnectNats
-  /** The stream's name. */
-  readonly stream: string
-  /** All consumers of one name share the messages. Default: none; the consumer is this one's alone, and ends with it. */
-  readonly name?: string | undefined
-  /** Only messages of these subjects; several need server 2.10. Default: all. */
-  readonly subjects?: readonly string[] | undefined
-  /** Where a consumer begins that is not there yet. `end`: with messages that come from now on, and no other. Default: `end`. */
-  readonly from?: WorkFrom | undefined
-  /** A message that is neither settled nor pinged for so long is delivered to somebody else. In ms, default 30,000. */
-  readonly processingTimeoutMs?: number | undefined
-  /** Ping every message that is held, until it is settled. False: what takes longer than the timeout is lost. Default: true. */
-  readonly autoPing?: boolean | undefined
-  /** The most messages that this one holds, taken or not. Default: 50. */
-  readonly maxPending?: number | undefined
-  /** The most that all who share the consumer hold together. Default: the server's, 1,000. */
-  readonly maxAckPending?: number | undefined
-  /** A message that is delivered for a further time than this goes to the dead letters. Needs `deadLetter`. Default: no limit. */
-  readonly maxDeliveries?: number | undefined
-  /**
-   * Records what cannot be decoded, was rejected for good, or was delivered too often; when that is done, the message does not come again.
-   * What it throws ends the consumer, or is thrown by `reject`, and the message comes again. Default: none; what cannot be decoded ends
-   * the consumer.
-   */
-  readonly deadLetter?: ((letter: WorkLetter) => void | Promise<void>) | undefined
-  /** The server forgets a consumer that nobody has used for so long, in ms. Default: never if it has a name. */
-  readonly inactiveMs?: number | undefined
-  /** Closes the consumer. */
-  readonly signal?: AbortSignal | undefined
-}
-
-/** A message that will not be done. */
-export interface WorkLetter {
-  readonly message: JetStreamMessage
-  readonly reason: 'undecodable' | 'rejected' | 'too many deliveries'
-  readonly attempt: number
-  /** Why it cannot be decoded. */
-  readonly error?: unknown
-}
 
 /** Messages of a stream that several consumers share: each one is done by one of them. */
 export interface WorkConsumer extends AsyncIterable<Work>, AsyncDisposable {
@@ -65,7 +23,7 @@ export interface WorkConsumer extends AsyncIterable<Work>, AsyncDisposable {
   close(options?: { readonly drainMs?: number | undefined }): Promise<void>
   /**
    * Closes, and removes the consumer from the server: its place, and what is pending, are forgotten. Rejects with an `OptionError` if it
-   * was closed before, and stays there.
+   * was closed before, and stays there, and with `NATS_CONNECTION` if the server cannot be told.
    */
   unsubscribe(): Promise<void>
 }
@@ -90,18 +48,30 @@ export async function jetstreamWork(options: WorkOptions): Promise<WorkConsumer>
   const name = options.name ?? `reflex-work-${randomBytes(9).toString('hex')}`
   checkName('jetstreamWork', 'name', name)
   const log = `nats:${stream}, consumer ${name}`
-  checkOptions(log, options)
+  checkWorkOptions(log, options)
   const connection = await connectNats(connect, { log, signal })
+  const durable = options.name !== undefined
   try {
     const { subjects, from = 'end', processingTimeoutMs = 30_000, maxAckPending, inactiveMs } = options
-    const durable = options.name !== undefined
     const asked = { stream, name, durable, from, subjects, processingTimeoutMs, maxAckPending, inactiveMs }
     await untilAborted(ensureWork(connection, log, asked), signal)
     return consume(connection, { ...options, log, name, durable, processingTimeoutMs })
   } catch (error) {
-    await connection[Symbol.asyncDispose]()
+    const ending = discard(connection, { stream, name, durable })
+    if (!signal?.aborted) await ending
     throw error
   }
+}
+
+/** Closes a connection; a consumer that was being made, and is this one's alone, goes with it. Never rejects. */
+async function discard(
+  connection: JetStreamConnection,
+  { stream, name, durable }: { readonly stream: string; readonly name: string; readonly durable: boolean },
+): Promise<void> {
+  const remove = (): Promise<unknown> =>
+    connection.api(`CONSUMER.DELETE.${stream}.${name}`, undefined, { timeoutMs: FLUSH_WITHIN_MS })
+  if (!durable && !connection.isClosed()) await remove().catch(() => {}) // it may not have been made
+  await connection[Symbol.asyncDispose]().then(undefined, () => {})
 }
 
 interface ConsumeOptions extends WorkOptions {
@@ -136,8 +106,15 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
     failure = { error }
     clearInterval(pinging)
     queue = []
-    for (const each of held) each.lose(error)
+    loseAll(error)
     change()
+  }
+  /** What was held is given back when the consumer is closed, if the server can be told. */
+  function loseAll(reason: unknown): void {
+    for (const each of [...held]) {
+      left.push(each.reply)
+      each.lose(reason)
+    }
   }
   const pinging = autoPing
     ? setInterval(() => {
@@ -216,12 +193,12 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
       queue = []
       change()
       if (drainMs > 0 && failure === undefined) await drained(drainMs)
-      for (const each of [...held]) {
-        left.push(each.reply)
-        each.lose(reason)
-      }
+      loseAll(reason)
       clearInterval(pinging)
-      if (failure !== undefined || connection.isClosed()) return
+      if (connection.isClosed() || codeOf(failure?.error) === 'NATS_CONNECTION') {
+        if (remove && durable) throw notRemoved(log, { stream, name, cause: failure?.error })
+        return
+      }
       if (!remove) {
         // While a request of this consumer is open, it would itself get again what it gives back.
         await Promise.race([pull.quiet(), connection.closed])
@@ -229,8 +206,9 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
       }
       // Its answer also says that all that was sent has arrived.
       const last = remove ? `CONSUMER.DELETE.${stream}.${name}` : `CONSUMER.INFO.${stream}.${name}`
-      await connection.api(last, undefined, { timeoutMs: FLUSH_WITHIN_MS }).catch((error: unknown) => {
-        if (remove && durable) throw error
+      const asked = { timeoutMs: FLUSH_WITHIN_MS, unless: [CONSUMER_MISSING] }
+      await connection.api(last, undefined, asked).catch((error: unknown) => {
+        if (remove && durable) throw notRemoved(log, { stream, name, cause: error })
       })
     } finally {
       clearInterval(pinging)
@@ -290,31 +268,28 @@ function consume(connection: JetStreamConnection, options: ConsumeOptions): Work
         return { done: true, value: undefined }
       },
     }),
-    close: ({ drainMs } = {}) => close({ drainMs, remove: !durable }),
+    close: async ({ drainMs } = {}) => {
+      checkMs(log, 'drainMs', drainMs, { least: 0, timed: true })
+      await close({ drainMs, remove: !durable })
+    },
     unsubscribe,
     [Symbol.asyncDispose]: () => close({ remove: !durable }),
   }
+}
+
+function notRemoved(
+  log: string,
+  { stream, name, cause }: { readonly stream: string; readonly name: string; readonly cause: unknown },
+): ReflexError {
+  return new ReflexError(
+    'NATS_CONNECTION',
+    `${log}: the server does not answer, so the consumer ${name} may still be there: unsubscribe once more from a new one, or remove it there (nats consumer rm ${stream} ${name})`,
+    { cause },
+  )
 }
 
 /** `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>. …`. */
 function attemptIn(reply: string): number {
   const tokens = reply.split('.')
   return Number(tokens[tokens.length === 9 ? 4 : 6])
-}
-
-function checkOptions(log: string, options: WorkOptions): void {
-  const { connect, subjects, processingTimeoutMs = 30_000, maxDeliveries, deadLetter } = options
-  checkConnect(log, connect)
-  checkSubjects(log, subjects)
-  const wrong = (text: string): never => {
-    throw new OptionError(`${log}: ${text}`)
-  }
-  if (!(processingTimeoutMs >= 100)) wrong(`processingTimeoutMs must be at least 100, but is ${processingTimeoutMs}`)
-  for (const option of ['maxPending', 'maxAckPending', 'maxDeliveries', 'inactiveMs'] as const) {
-    const value = options[option]
-    if (value !== undefined && !(Number.isSafeInteger(value) && value > 0))
-      wrong(`${option} must be a positive integer, but is ${messageOf(value)}`)
-  }
-  if (maxDeliveries !== undefined && deadLetter === undefined)
-    wrong('maxDeliveries needs deadLetter: without a place for them, messages would be dropped without a word')
 }

@@ -1,6 +1,7 @@
 import { OptionError, ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
 import type { WorkAck, WorkAcks } from './work-acks.ts'
+import { checkMs, nanoseconds } from './work-config.ts'
 
 /** A message that this consumer has to settle, or somebody gets it again. */
 export interface Work {
@@ -64,6 +65,8 @@ export interface HoldOptions {
 export function holdWork({ log, event, subject, attempt, reply, acks, bury, released, pinged }: HoldOptions): HeldWork {
   const ending = new AbortController()
   let state: 'held' | 'settled' | 'lost' = 'held'
+  /** Why it is no longer this consumer's, if that came while it was being buried. */
+  let lostMeanwhile: { readonly reason: unknown } | undefined
 
   /** Whoever settles it is the only one. */
   function take(what: string): void {
@@ -75,6 +78,13 @@ export function holdWork({ log, event, subject, attempt, reply, acks, bury, rele
         { retriable: false },
       )
     state = 'settled'
+  }
+  function lose(reason: unknown): void {
+    if (state === 'settled') lostMeanwhile = { reason }
+    if (state !== 'held') return
+    state = 'lost'
+    ending.abort(reason)
+    released()
   }
   async function settle(ack: WorkAck, double: boolean): Promise<void> {
     released()
@@ -98,7 +108,8 @@ export function holdWork({ log, event, subject, attempt, reply, acks, bury, rele
         try {
           await bury()
         } catch (error) {
-          if (state === 'settled') state = 'held' // it has not been settled after all
+          state = 'held' // it has not been settled after all
+          if (lostMeanwhile !== undefined) lose(lostMeanwhile.reason)
           throw error
         }
         await settle('+TERM', true) // what was recorded must not come again
@@ -111,12 +122,7 @@ export function holdWork({ log, event, subject, attempt, reply, acks, bury, rele
     },
     reply,
     ping: () => acks.send(reply, '+WPI'),
-    lose: (reason) => {
-      if (state !== 'held') return
-      state = 'lost'
-      ending.abort(reason)
-      released()
-    },
+    lose,
   }
 }
 
@@ -126,13 +132,12 @@ function delayOf(log: string, { delayMs, forGood, decide }: RejectOptions, attem
     throw new OptionError(`${log}: reject takes one of delayMs, forGood and decide, but found more`)
   if (forGood === true) return undefined
   const wanted = decide === undefined ? (delayMs ?? 0) : decide(attempt)
-  if (wanted === undefined) return undefined
-  if (Number.isFinite(wanted) && wanted >= 0) return wanted
-  throw new OptionError(`${log}: a message is rejected for 0 or more milliseconds, but found ${wanted}`)
+  checkMs(log, 'the time after which a message comes again', wanted, { least: 0, timed: false })
+  return wanted
 }
 
 function nak(delayMs: number): WorkAck {
-  return delayMs === 0 ? '-NAK' : `-NAK {"delay": ${Math.ceil(delayMs * 1e6)}}`
+  return delayMs === 0 ? '-NAK' : `-NAK {"delay": ${nanoseconds(delayMs)}}`
 }
 
 function lost(log: string, { id }: Event, what: string, cause: unknown): ReflexError {

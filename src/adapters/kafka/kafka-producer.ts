@@ -28,8 +28,14 @@ export interface KafkaProducer {
   readonly id: bigint
   /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
   begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
-  /** Appends to all replicas in sync. Resolves with where, in the order given. */
-  send(batches: readonly PartitionRecords[]): Promise<Appended[]>
+  /**
+   * Appends to all replicas in sync. Resolves with where, in the order given. `told` hears of what was appended, piece by piece, also
+   * before an error: the `count` records that follow those it was told of before, of the batch `i`, stand from `first` on.
+   */
+  send(
+    batches: readonly PartitionRecords[],
+    told?: (piece: { readonly i: number; readonly count: number; readonly first: bigint }) => void,
+  ): Promise<Appended[]>
   /** Ends the transaction. */
   end(outcome: 'commit' | 'abort'): Promise<void>
   /** Throws a `FencedError` if another producer has taken the transactional id. Changes nothing. */
@@ -168,7 +174,7 @@ export async function openProducer(
         for (const topic of topics) await add([topic]) // it is said of those that are not to blame
       }
     },
-    send: async (batches) => {
+    send: async (batches, tell) => {
       const places = batches.map((batch) => ({ batch, name: nameOf(batch), done: 0, first: -1n, end: -1n }))
       for (;;) {
         const next = places.filter(({ batch, done }) => done < batch.records.length)
@@ -182,6 +188,7 @@ export async function openProducer(
           if (place.done === 0) place.first = offset
           place.done += length
           place.end = offset + BigInt(length)
+          tell?.({ i: places.indexOf(place), count: length, first: offset })
           sequences.set(place.name, sequenceAfter(sequences.get(place.name) ?? 0, length))
         }
         if (offsets.size < round.length) requestBytes /= 2

@@ -17,13 +17,14 @@ export interface RedisPublisherOptions {
 
 /**
  * KEYS: the stream, and that of the idempotency key. ARGV: whether there is one, its ms, the id expected or an empty one, then the
- * entry. Replies with what became of it, and an id. The key is set first: where it may not be, nothing is appended.
+ * entry. Replies with what became of it, and an id. The key is set first: where it may not be, nothing is appended. It stays
+ * empty if the stream refuses the entry: then there is none that another one could be a duplicate of.
  */
 const append = redisScript(`
 local keyed = ARGV[1] == '1'
 if keyed then
   local there = redis.call('GET', KEYS[2])
-  if there then return { 'duplicate', there } end
+  if there and there ~= '' then return { 'duplicate', there } end
 end
 if ARGV[3] ~= '' then
   local last = '0-0'
@@ -68,6 +69,9 @@ export function redisPublisher(redis: RedisClient, options: RedisPublisherOption
       return withKnownOutcome(log, { signal, refused }, (send) =>
         use(async (connection) => {
           send()
+          // What needs no look at the stream needs no script.
+          if (keyed === '0' && expected === '')
+            return { id: (await connection.call('XADD', key, ...entry)) as string, duplicate: false }
           const [outcome, id] = await append.call(
             connection,
             [key, `${published}${idempotencyKey ?? ''}`],
@@ -75,7 +79,7 @@ export function redisPublisher(redis: RedisClient, options: RedisPublisherOption
           )
           if (outcome === 'wrong') throw new WrongLastIdError(log, { expected, found: id as string })
           return { id: id as string, duplicate: outcome === 'duplicate' }
-        }),
+        }, signal),
       )
     },
   }

@@ -1,6 +1,7 @@
 import type { Event } from '../../core/event.ts'
 import { typeNameHeader } from '../../core/event-template.ts'
 import { wireNames } from '../../core/wire.ts'
+import { firstHeader } from '../../pubsub/first-header.ts'
 import { headerNames } from '../../pubsub/index.ts'
 
 /** An event in the graph: what is shown of it. */
@@ -45,11 +46,11 @@ export function causalGraphBuilder(): CausalGraphBuilder {
   const collected: Collected[] = []
   const byId = new Map<string, Collected>()
   const bySource = new Map<string, Collected>()
-  const keyOf = (source: string, id: string): string => JSON.stringify([source, id])
+  const keyOf = (source: string | undefined, id: string): string => JSON.stringify([source, id])
   const causeOf = ({ source, cause }: Collected): Collected | undefined => {
     if (cause === undefined) return undefined
-    // What was forwarded names its cause as its source knew it.
-    return (source === undefined ? undefined : bySource.get(keyOf(source, cause))) ?? byId.get(cause)
+    // What was forwarded names its cause as its source knew it: the same id here is another event.
+    return source === undefined ? byId.get(cause) : bySource.get(keyOf(source, cause))
   }
 
   return {
@@ -63,10 +64,15 @@ export function causalGraphBuilder(): CausalGraphBuilder {
       const groupOf = ({ id, source, sourceId, correlation: own }: Collected): string | undefined => {
         if (own !== undefined) return own
         const name = source === undefined ? id : sourceId
-        return name !== undefined && correlations.has(name) ? name : undefined
+        return name !== undefined && roots.has(keyOf(source, name)) ? name : undefined
       }
       const correlations = new Map<string, string[]>()
-      for (const one of collected) if (one.correlation !== undefined) correlations.set(one.correlation, [])
+      const roots = new Set<string>()
+      for (const { source, correlation: named } of collected) {
+        if (named === undefined) continue
+        correlations.set(named, [])
+        roots.add(keyOf(source, named))
+      }
       const wanted = collected.filter((one) => correlation === undefined || groupOf(one) === correlation)
       for (const one of wanted) {
         const group = groupOf(one)
@@ -97,10 +103,7 @@ export function causalGraphBuilder(): CausalGraphBuilder {
 }
 
 function collect({ id, type, foreignId, timestamp, headers }: Event): Collected {
-  const one = (name: string): string | undefined => {
-    const value = Object.hasOwn(headers, name) ? headers[name] : undefined
-    return typeof value === 'string' ? value : value?.[0]
-  }
+  const one = (name: string): string | undefined => firstHeader(headers, name)
   const client = one(headerNames.client)
   const source = one(wireNames.source)
   return {

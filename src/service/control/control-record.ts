@@ -34,8 +34,8 @@ export function formatControl(record: ControlRecord): string {
 export function parseControl(route: string, stored: string): ControlRecord | undefined {
   if (stored === '') return undefined
   try {
-    const record = JSON.parse(stored) as ControlRecord
-    if (wants.includes(record.wanted)) return record
+    const record: unknown = JSON.parse(stored)
+    if (isRecord(record)) return record
   } catch {
     // falls through to the one error that says what was expected
   }
@@ -44,4 +44,21 @@ export function parseControl(route: string, stored: string): ControlRecord | und
     `what is wanted of the route ${route} cannot be read: expected {"wanted":"${wants.join('|')}",…}, found ${JSON.stringify(stored.slice(0, 100))}: pause, resume or stop the route to write it anew`,
     { retriable: false },
   )
+}
+
+function isRecord(value: unknown): value is ControlRecord {
+  const { wanted, obeyed, ask } = Object(value) as Partial<ControlRecord>
+  const isBy = (each: unknown): boolean => areStrings(each, ['by', 'at'])
+  return wants.some((each) => each === wanted) && isBy(value) && (obeyed === undefined || isBy(obeyed)) && isAsk(ask)
+}
+
+function isAsk(ask: unknown): boolean {
+  const { answers } = Object(ask) as Partial<Ask>
+  const isAnswer = (each: Ask['answers'][number]): boolean =>
+    areStrings(each, ['by']) && typeof each.obeys === 'boolean'
+  return ask === undefined || (areStrings(ask, ['id']) && Array.isArray(answers) && answers.every(isAnswer))
+}
+
+function areStrings(value: unknown, names: readonly string[]): boolean {
+  return names.every((name) => typeof Object(value)[name] === 'string')
 }

@@ -31,6 +31,8 @@ interface Lent {
 
 /** Often enough that connections which are closed when they are not used stay open. */
 const EVERY_MS = 400
+/** The end of the watch waits no longer for what is being noted, and as long for the rest. */
+const LATE_AFTER_MS = 1000
 
 /**
  * Reads what is wanted of a route about twice a second, until it is disposed of. While that fails, what was read last counts; where
@@ -138,12 +140,21 @@ export function watchControl(route: RouteConfig, context: OpenContext): WatchedC
       note()
     },
     [Symbol.asyncDispose]: async () => {
-      await noting
+      await untilLate(noting)
       ended.abort('ended')
-      await polling
-      await reading?.catch(() => {})
-      await close()
+      const closing = polling.then(() => reading?.catch(() => {})).then(close)
+      await untilLate(closing)
     },
+  }
+}
+
+/** A store that does not answer is closed when it does. */
+async function untilLate(work: Promise<void> | undefined): Promise<void> {
+  const waited = new AbortController()
+  try {
+    await Promise.race([work, systemClock.sleep(LATE_AFTER_MS, waited.signal)])
+  } finally {
+    waited.abort('waited')
   }
 }
 

@@ -175,7 +175,6 @@ describe('the lag of a route', () => {
   it('grows while nobody can be asked, from what was last known', () => {
     expect(saw({}, {}, waiting, waiting)(60_000)).toBe(59_000) // nothing waited at 1000
     expect(saw({ backlog: some, oldestUnreadAt: -9000 }, waiting)(60_000)).toBe(69_000)
-    expect(saw(waiting, waiting)(60_000)).toBe(60_000) // since it was first seen
     expect(saw({ state: 'standby', ...unknown }, { state: 'standby', ...unknown }, waiting)(60_000)).toBe(59_000)
   })
 
@@ -183,5 +182,14 @@ describe('the lag of a route', () => {
     expect(saw({ state: 'standby', ...unknown })(1000)).toBeUndefined()
     expect(saw(unknown, unknown)(60_000)).toBeUndefined()
     expect(saw()(0)).toBeUndefined()
+  })
+
+  it('is unknown, and not 0, until somebody could tell once how old what waits is', () => {
+    expect(saw(waiting, waiting)(60_000)).toBeUndefined()
+    const ageless = { backlog: some, oldestUnreadAt: undefined }
+    expect(saw(waiting, ageless, waiting)(60_000)).toBeUndefined()
+    expect(saw({ backlog: some, oldestUnreadAt: Number.NaN })(60_000)).toBeUndefined()
+    expect(saw(waiting, { backlog: some, oldestUnreadAt: -9000 }, ageless)(60_000)).toBe(69_000)
+    expect(saw({}, { backlog: some, oldestUnreadAt: Number.NaN })(60_000)).toBe(60_000) // nothing waited at 0
   })
 })
