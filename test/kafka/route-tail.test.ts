@@ -377,6 +377,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ op: 'reopen' as const }) },
 )
 
+/** A topic into which nothing had gone is made anew, and the checkpoint that knows of it is lost. */
+const madeAnew: Step[] = [
+  { op: 'append', count: 1, save: false },
+  { op: 'recreate', topic: 0 },
+  { op: 'append', count: 1, save: false },
+  { op: 'append', count: 1, save: false },
+  { op: 'lose', counts: [0], checkpoints: 3 },
+]
+
 describe('a route, whatever crashes, is lost or is trimmed', () => {
   test.each([
     { atomic: true, maxRefill: 1000 },
@@ -400,7 +409,7 @@ describe('a route, whatever crashes, is lost or is trimmed', () => {
           }
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: 2000, examples: [[1, 3, madeAnew]] },
     )
   })
 })

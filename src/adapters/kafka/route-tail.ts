@@ -88,7 +88,9 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
     }
 
   if (intact !== undefined) {
-    const { cursor, count, ends, skip } = intact
+    const { cursor, count, skip } = intact
+    // Of a topic that was made anew, into which nothing had gone before, it tells nothing.
+    const ends = new Map(Array.from(intact.ends).filter(([place]) => isSame(topicOf(place), intact)))
     const whole = intact === newest && known.count === count
     const trusted = whole && atomic && intact.isLast
     const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs })
