@@ -379,6 +379,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** A topic into which nothing had gone is made anew, and the checkpoint that knows of it is lost. */
 const madeAnew: Step[] = [
+  { op: 'reopen' },
   { op: 'append', count: 1, save: false },
   { op: 'recreate', topic: 0 },
   { op: 'append', count: 1, save: false },
