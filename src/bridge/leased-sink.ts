@@ -1,3 +1,4 @@
+import { decorateSink } from '../core/decorate.ts'
 import type { HeldLease } from '../core/hold-lease.ts'
 import type { Sink } from '../core/sink.ts'
 
@@ -6,18 +7,14 @@ import type { Sink } from '../core/sink.ts'
  * `LEASE_LOST`. So a process that was frozen, and wakes up when another one has taken over, neither writes nor fences that one.
  */
 export function leasedSink(sink: Sink, { check }: Pick<HeldLease, 'check'>): Sink {
-  return {
-    ...sink,
+  return decorateSink(sink, {
     open: async (options) => {
       check()
-      const writer = await sink.open(options)
-      return {
-        ...writer,
-        append: async (events, cursor) => {
-          check()
-          return writer.append(events, cursor)
-        },
-      }
+      return sink.open(options)
     },
-  }
+    append: async (writer, events, cursor) => {
+      check()
+      return writer.append(events, cursor)
+    },
+  })
 }

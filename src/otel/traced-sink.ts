@@ -1,4 +1,5 @@
 import { context, type Link, type Span, SpanKind, type Tracer, trace } from '@opentelemetry/api'
+import { decorateSink } from '../core/decorate.ts'
 import type { Event } from '../core/event.ts'
 import type { Sink } from '../core/sink.ts'
 import { type MessagingLog, messagingLog } from './messaging-attributes.ts'
@@ -17,32 +18,22 @@ import { failSpan, registeredTracer } from './tracing.ts'
  */
 export function tracedSink(sink: Sink): Sink {
   const log = messagingLog(sink.name)
-  return {
-    name: sink.name,
-    ...(sink.audit && { audit: async (options) => (await sink.audit?.(options)) ?? [] }),
-    open: async (options) => {
-      const writer = await sink.open(options)
-      return {
-        resumeFrom: writer.resumeFrom,
-        ...(writer.repair === undefined ? {} : { repair: writer.repair }),
-        [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
-        append: async (events, cursor) => {
-          const tracer = registeredTracer()
-          if (tracer === undefined || events.length === 0) return writer.append(events, cursor)
-          const { sent, span } = startSend(events, { tracer, log })
-          if (span === undefined) return writer.append(events, cursor)
-          try {
-            return await context.with(trace.setSpan(context.active(), span), () => writer.append(sent, cursor))
-          } catch (error) {
-            failSpan(span, error)
-            throw error
-          } finally {
-            span.end()
-          }
-        },
+  return decorateSink(sink, {
+    append: async (writer, events, cursor) => {
+      const tracer = registeredTracer()
+      if (tracer === undefined || events.length === 0) return writer.append(events, cursor)
+      const { sent, span } = startSend(events, { tracer, log })
+      if (span === undefined) return writer.append(events, cursor)
+      try {
+        return await context.with(trace.setSpan(context.active(), span), () => writer.append(sent, cursor))
+      } catch (error) {
+        failSpan(span, error)
+        throw error
+      } finally {
+        span.end()
       }
     },
-  }
+  })
 }
 
 /** What is appended, and the span to be ended after that; without one nothing is traced. */

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { Consumer } from '../core/consumer.ts'
 import type { CursorStore } from '../core/cursor.ts'
+import { decorateSource } from '../core/decorate.ts'
 import { OptionError, ReflexError } from '../core/errors.ts'
 import type { Batch } from '../core/event.ts'
 import type { Sink } from '../core/sink.ts'
@@ -102,9 +103,10 @@ export function chaos({ seed, probability, maxDelayMs = 0, clock = systemClock }
     return made
   }
 
-  const streamOf = ({ name, stream }: Source): StreamFunc => {
+  const streamOf = (source: Source): StreamFunc => {
+    const { name } = source
     const opened: StreamFunc = async (after, options) => {
-      const inner = await stream(after, options)
+      const inner = await source.stream(after, options)
       const closed = new AbortController()
       const signal = options.signal ? AbortSignal.any([options.signal, closed.signal]) : closed.signal
       async function* batches(): AsyncGenerator<Batch> {
@@ -132,7 +134,7 @@ export function chaos({ seed, probability, maxDelayMs = 0, clock = systemClock }
   const control: Chaos = {
     enabled: true,
     injected: () => ({ ...counts }),
-    source: (source) => (isIdle ? source : { ...source, stream: streamOf(source) }),
+    source: (source) => (isIdle ? source : decorateSource(source, streamOf(source))),
     cursors: (cursors) =>
       isIdle
         ? cursors

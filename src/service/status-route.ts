@@ -129,10 +129,10 @@ type SourceStatus = Pick<StoredStatus, 'head' | 'backlog' | 'oldestUnreadAt' | '
 const unknown: SourceStatus = { head: undefined, backlog: undefined, oldestUnreadAt: undefined, blocked: undefined }
 
 /** The head of a table waits for all who write to it now; it is not needed that much. */
-async function unlessSlow({ head }: Pick<Source, 'head'>, signal: AbortSignal): Promise<Cursor | undefined> {
+async function unlessSlow(source: Pick<Source, 'head'>, signal: AbortSignal): Promise<Cursor | undefined> {
   const slow = AbortSignal.timeout(BLOCKED_AFTER_MS)
   try {
-    return await head?.({ signal: AbortSignal.any([signal, slow]) })
+    return await source.head?.({ signal: AbortSignal.any([signal, slow]) })
   } catch (error) {
     if (slow.aborted || signal.aborted) return undefined
     throw error
