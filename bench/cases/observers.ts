@@ -3,8 +3,11 @@ import { diagnosticsObserver, prometheusMetrics } from 'reflex-bridge/observers'
 import { otelMetrics, withTracing } from 'reflex-bridge/otel'
 import { compare, type Result } from '../measure.ts'
 
-const COUNT = 1_000_000
-const BATCH = 1000
+/** How many events come together, and how many there are: as of a backlog, and as they happen. */
+const shapes = [
+  { called: '', batch: 1000, count: 1_000_000 },
+  { called: ', one event a batch', batch: 1, count: 100_000 },
+]
 /** The log is read so often for one figure: once takes a few hundredths of a second, as long as one collection of garbage. */
 const PASSES = 5
 
@@ -13,10 +16,15 @@ const PASSES = 5
  * left. There is no OpenTelemetry SDK: what one costs is its own affair.
  */
 export async function observerCases(): Promise<Result[]> {
-  const log = memoryLog({ batchSize: BATCH })
-  const some = Array.from({ length: BATCH }, () => ({ type: 1, foreignId: 'a', timestamp: 1 }))
-  for (let i = 0; i < COUNT / BATCH; i++) log.append(...some)
-  const { source } = log
+  const results: Result[] = []
+  for (const shape of shapes) results.push(...(await casesOf(shape)))
+  return results
+}
+
+async function casesOf({ called, batch, count }: (typeof shapes)[number]): Promise<Result[]> {
+  const { append, source } = memoryLog({ batchSize: batch })
+  const some = Array.from({ length: 1000 }, () => ({ type: 1, foreignId: 'a', timestamp: 1 }))
+  for (let i = 0; i < count / some.length; i++) append(...some)
 
   let handled = 0
   const handlers: Readonly<Record<string, Consumer['handle']>> = {
@@ -41,7 +49,7 @@ export async function observerCases(): Promise<Result[]> {
     const running = (observer?: Observer, wrap = (consumer: Consumer) => consumer) => {
       const consumer = wrap({ name: 'bench', handle })
       return () =>
-        ratePerCpu(COUNT * PASSES, async () => {
+        ratePerCpu(count * PASSES, async () => {
           for (let pass = 0; pass < PASSES; pass++)
             await run({ stream: source.stream, cursors: memoryCursors(), consumer }, { toHead: true, observer })
         })
@@ -49,7 +57,7 @@ export async function observerCases(): Promise<Result[]> {
     for (const [name, { observer, wrap }] of Object.entries(subjects)) {
       results.push(
         await compare({
-          case: `${name}, ${kind}`,
+          case: `${name}, ${kind}${called}`,
           unit: 'events/CPU s',
           referenceName: 'run without',
           ours: running(observer, wrap),

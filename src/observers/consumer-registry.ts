@@ -31,14 +31,14 @@ export interface ConsumerRegistry {
 export interface ConsumerRegistryOptions {
   /** Epoch in ms. Default: the machine's clock. */
   readonly now?: (() => number) | undefined
-  /** Is told of every observation, in seconds, that goes into a histogram. */
-  readonly onObserved?: ((name: string, what: 'eventAge' | 'latency', seconds: number) => void) | undefined
+  /** Of each consumer: what is told of every observation, in seconds, that goes into a histogram. */
+  readonly observedOf?: ((name: string) => (what: 'eventAge' | 'latency', seconds: number) => void) | undefined
 }
 
 const LAG_ALERT_MS = 30 * 60_000
 
 /** Makes an empty one. */
-export function consumerRegistry({ now = Date.now, onObserved }: ConsumerRegistryOptions = {}): ConsumerRegistry {
+export function consumerRegistry({ now = Date.now, observedOf }: ConsumerRegistryOptions = {}): ConsumerRegistry {
   const consumers = new Map<string, () => Promise<ConsumerReading>>()
   return {
     add: (name, options = {}) => {
@@ -53,10 +53,7 @@ export function consumerRegistry({ now = Date.now, onObserved }: ConsumerRegistr
         throw new OptionError(
           `metrics: lagAlertMs of ${JSON.stringify(name)} must be 0 or more ms, but is ${lagAlertMs}`,
         )
-      const meter = consumerMeter({
-        now,
-        onObserved: onObserved && ((what, seconds) => onObserved(name, what, seconds)),
-      })
+      const meter = consumerMeter({ now, onObserved: observedOf?.(name) })
       const read = reader(name, meter, options, now)
       consumers.set(name, read)
       return {

@@ -31,8 +31,9 @@ export function histogram(bounds: readonly number[]): Histogram {
       return sum
     },
     observe: (value, times = 1) => {
-      const i = bounds.findIndex((bound) => value <= bound)
-      if (i >= 0) counts[i] = (counts[i] ?? 0) + times
+      let i = 0
+      while (i < bounds.length && value > (bounds[i] as number)) i++
+      if (i < bounds.length) counts[i] = (counts[i] as number) + times
       count += times
       sum += value * times
     },

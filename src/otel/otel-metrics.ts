@@ -39,7 +39,10 @@ export function otelMetrics({
   }
   const registry = consumerRegistry({
     now,
-    onObserved: (consumer_name, what, seconds) => histograms[what].record(seconds, { consumer_name }),
+    observedOf: (consumer_name) => {
+      const attributes = { consumer_name }
+      return (what, seconds) => histograms[what].record(seconds, attributes)
+    },
   })
   const observed = consumerMetrics.filter(({ type }) => type !== 'histogram')
   const instruments = observed.map((metric): { readonly metric: ConsumerMetric; readonly instrument: Observable } => {

@@ -16,7 +16,8 @@ export interface WithTracingOptions {
 /**
  * The same consumer, with a span `process <destination>` around each call of its handler, within which the handler works. The event's
  * trace context, in its header `traceparent`, is linked, and is the parent unless a span is active already. The span ends when the
- * handler has returned, thrown or settled; what is skipped has none.
+ * handler has returned, thrown or settled; what is skipped has none. Put it inside `concurrent` and `ack`, and into the handler of a `batch`:
+ * around them the span ends when an event was taken on, and its work has only begun.
  *
  * At each start of a run it is looked whether an SDK is registered. Without one, the handler is called as it is.
  *

@@ -219,7 +219,10 @@ describe('prometheus metrics', () => {
         fc.array(fc.record({ timestamp: times, ms: times, count: fc.integer({ min: 1, max: 3 }) }), { maxLength: 6 }),
         async (told) => {
           const seen: number[] = []
-          const registry = consumerRegistry({ now: () => 1e9, onObserved: (_, __, seconds) => void seen.push(seconds) })
+          const registry = consumerRegistry({
+            now: () => 1e9,
+            observedOf: () => (_, seconds) => void seen.push(seconds),
+          })
           const observer = registry.add('c')
           let before = { eventAge: 0, latency: 0 }
           for (const { timestamp, ms, count } of told) {
