@@ -9,7 +9,7 @@ const config: ViteUserConfig = defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    maxWorkers: 2, // mostly they wait: for servers that start, are frozen, or notice
+    maxWorkers: 3, // mostly they wait: for servers that start, are frozen, or notice
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     execArgv: ['--disable-warning=TimeoutNegativeWarning'], // of kafkajs
     sequence: { sequencer: SlowFirst },
