@@ -110,7 +110,9 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     const atHead = fromHead && isNew
     const letters =
       deadLetters && (await untilAborted(openLetters({ route: name, source, deadLetters, most, signal }), signal))
-    const stream = opened.use(await openStream(source.stream, cursor, { signal, toHead, fromHead: atHead }))
+    const stream = opened.use(
+      await openStream(source.stream.bind(source), cursor, { signal, toHead, fromHead: atHead }),
+    )
     observer.opened?.({ name, cursor })
     isOpen = true
 

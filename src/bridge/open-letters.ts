@@ -43,7 +43,7 @@ const PAGE = 100
 /** Reads which letters are open. */
 export async function openLetters(options: OpenLettersOptions): Promise<OpenLetters> {
   const { route, source, deadLetters, most, signal } = options
-  const { compare } = source
+  const compare = source.compare?.bind(source)
   if (compare === undefined)
     throw new OptionError(
       `route ${route}: dead letters need a source that can tell which of two events stands before the other, which ${source.name} cannot`,

@@ -229,16 +229,13 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
 
   /** Waits for the next batch. What settles in the background meanwhile is saved: the stream may be idle for long. */
   async function received(reading: Promise<IteratorResult<Batch>>): Promise<IteratorResult<Batch>> {
-    while (!ended && consumer.settled !== undefined && covered !== offered) {
-      const over = new AbortController()
-      const waited = clock.sleep(SAVE_EVERY_MS, over.signal).catch(() => {})
-      try {
-        const isRead = await Promise.race([reading.then(() => true), waited.then(() => false)])
-        if (isRead) break
-      } finally {
-        over.abort()
-      }
-      if (!ended) await save()
+    if (consumer.settled === undefined || covered === offered) return await reading
+    const read = new AbortController()
+    const end = (): void => read.abort()
+    reading.then(end, end)
+    while (!ended && !read.signal.aborted && covered !== offered) {
+      await clock.sleep(SAVE_EVERY_MS, read.signal).catch(() => {})
+      if (!ended && !read.signal.aborted) await save()
     }
     return await reading
   }

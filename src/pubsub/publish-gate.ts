@@ -24,23 +24,30 @@ export function publishGate({ most, mostBytes }: { readonly most: number; readon
     }
   }
   return {
-    enter: async (bytes, signal) => {
-      signal?.throwIfAborted()
-      if (waiting.size === 0 && fits(bytes)) return take(bytes)
+    // Both ways through take the same number of turns: who was let in first goes on first.
+    enter: (bytes, signal) => {
+      if (signal?.aborted) return Promise.reject(signal.reason)
       const { promise, resolve, reject } = Promise.withResolvers<void>()
-      const one = { bytes, enter: resolve }
+      if (waiting.size === 0 && fits(bytes)) {
+        take(bytes)
+        resolve()
+        return promise
+      }
       const onAbort = (): void => {
-        if (!waiting.delete(one)) return // it has been let in
+        waiting.delete(one)
         reject(signal?.reason)
         letIn()
       }
+      const one = {
+        bytes,
+        enter: (): void => {
+          signal?.removeEventListener('abort', onAbort)
+          resolve()
+        },
+      }
       waiting.add(one)
       signal?.addEventListener('abort', onAbort, { once: true })
-      try {
-        await promise
-      } finally {
-        signal?.removeEventListener('abort', onAbort)
-      }
+      return promise
     },
     leave: (bytes) => {
       inside--

@@ -3,13 +3,18 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type BridgeOptions, bridge } from '../../src/bridge/bridge.ts'
 import { formatCheckpoint, parseCheckpoint } from '../../src/bridge/checkpoint.ts'
+import { readAhead } from '../../src/bridge/read-ahead.ts'
 import {
+  type Batch,
   codeOf,
+  type Event,
+  eventStream,
   type Observer,
   ReflexError,
   RunError,
   type RunResult,
   type RunStage,
+  type Source,
   supervise,
 } from '../../src/core/index.ts'
 import { errorOf, eventually, within } from '../tools/reader.ts'
@@ -592,6 +597,41 @@ describe('a failure', () => {
     expect(await errorOf(bridge(spec, toHead))).toMatchObject({ stage: 'receive' })
     expect(forwarded()).toEqual(['1', '2'])
     expect(await saved()).toMatchObject({ cursor: '2@1' })
+  })
+
+  test('that a stream throws at once, and not in a promise, is an error of the stream as well', async () => {
+    const { spec } = tracedRoute(0)
+    const broken = new Error('no such thing')
+    const next = (): never => {
+      throw broken
+    }
+    const stream: Source['stream'] = async () => ({
+      [Symbol.asyncIterator]: () => ({ next }),
+      [Symbol.asyncDispose]: async () => {},
+    })
+    const error = await errorOf(bridge({ ...spec, source: { name: 's', stream } }))
+    expect(error).toMatchObject({ stage: 'receive', cause: broken })
+  })
+
+  test('a batch that goes on growing lets others in', async () => {
+    const clock = simulatedClock()
+    const [first, ...others] = Array.from({ length: 200 }, (_, i) => ({
+      ...{ id: String(i + 1), type: 1, foreignId: 'a', timestamp: 0, metadata: new Uint8Array(), headers: {} },
+    }))
+    const many = Array.from({ length: 500 }, () => first as Event)
+    async function* batches(): AsyncGenerator<Batch> {
+      yield { events: many, cursor: '1' }
+      for (const each of others) {
+        clock.pass(1)
+        yield { events: [each], cursor: each.id }
+      }
+    }
+    const stream = eventStream(batches(), () => {})
+    await using ahead = readAhead(stream, { clock, whileIdle: async () => {}, everyMs: 1500 })
+    expect((await ahead.next()).value?.events.length).toBe(500)
+    await eventually(() => clock.yields >= 199 / 8 - 1, 5000, 'yields')
+    expect((await ahead.next()).value?.events.length).toBe(199)
+    await stream[Symbol.asyncDispose]()
   })
 
   test('a stream that ends without having been asked to is STREAM_ENDED', async () => {

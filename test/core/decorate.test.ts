@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { bridge } from '../../src/bridge/bridge.ts'
 import { leasedSink } from '../../src/bridge/leased-sink.ts'
 import { sourceUntil } from '../../src/bridge/source-until.ts'
 import type { Cursor, Mark, MemoryLog, Sink, SinkWriter, Source, StreamFunc } from '../../src/core/index.ts'
-import { memoryLog } from '../../src/core/index.ts'
+import { memoryCursors, memoryLog } from '../../src/core/index.ts'
 import { chaos } from '../../src/patterns/index.ts'
 import { reader } from '../tools/reader.ts'
 
@@ -78,5 +79,14 @@ describe('what is decorated may be a class', () => {
       expect([await writer.append([], '7'), writer.resumeFrom, sink.name]).toEqual(['7', '', 'class'])
     }
     expect(await sink.audit?.()).toEqual(['7', 'closed'])
+  })
+
+  test('and what a bridge is between', async () => {
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a' })
+    const sink = new ClassSink()
+    const spec = { name: 'r', source: new ClassSource(log), sink, checkpoints: memoryCursors() }
+    expect(await bridge(spec, { toHead: true })).toMatchObject({ reason: 'head', cursor: '1@1' })
+    expect(sink.appended).toEqual(['1@1', 'closed'])
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ensureStream, jetstreamCursors, jetstreamSink } from '../../src/adapters/jetstream/index.ts'
-import { isRetriable, messageOf } from '../../src/core/errors.ts'
+import { codeOf, isRetriable, messageOf } from '../../src/core/errors.ts'
 import type { Checkpoint } from '../../src/core/sink.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
@@ -129,3 +129,25 @@ describe.concurrent.each(cases)('a leader that $what under load, $mode', ({ conf
     expect(await ids()).toEqual(upTo(appended))
   })
 })
+
+test.each(modes)(
+  'a writer that is fenced leaves a replicated stream to which others append: $mode',
+  { timeout: limitMs },
+  async ({ config }) => {
+    const { urls, admin } = await natsCluster()
+    const url = urls[0] as string
+    const { open, ids } = await route({
+      url,
+      connect: { servers: urls },
+      to: admin,
+      config: { ...config, num_replicas: 3 },
+    })
+    const old = await open()
+    const saved = { cursor: '5', mark: await old.append(events(5), '5') }
+    const now = await open(saved)
+    await now.append(events(5, { from: 6 }), '10')
+    expect(codeOf(await errorOf(old.append(events(5, { from: 6 }), '10')))).toBe('FENCED')
+    await now.append(events(5, { from: 11 }), '15')
+    expect(await ids()).toEqual(upTo(15))
+  },
+)

@@ -11,11 +11,14 @@ interface Core {
   query(...args: unknown[]): unknown
 }
 
+/** Says of a statement whether its connection is lost; where it resolves later, the statement is held up until then. */
+type Lose = (sql: string) => Loss | undefined | Promise<undefined>
+
 /** What is asked about the statements of a connection, which goes back to the pool that it is of. */
-const asked = new WeakMap<object, (sql: string) => Loss | undefined>()
+const asked = new WeakMap<object, Lose>()
 
 /** `pool`, with connections that are lost where `lose` says so; it is asked for every statement that goes through this pool. */
-export function lossyPool(pool: Pool, lose: (sql: string) => Loss | undefined): Pool {
+export function lossyPool(pool: Pool, lose: Lose): Pool {
   const borrow = async (): Promise<PoolConnection> => {
     const connection = await pool.getConnection()
     const core = connection.connection as unknown as Core
@@ -45,6 +48,11 @@ function patch(core: Core): void {
     }
     const how = isLost ? 'before' : asked.get(core)?.(typeof first === 'string' ? first : first.sql)
     if (how === undefined) return query(...args)
+    if (typeof how === 'object') {
+      return void how.then(() => {
+        query(...args)
+      })
+    }
     if (how === 'before') return void setImmediate(lost)
     return query(...args.slice(0, -1), lost)
   }

@@ -275,3 +275,21 @@ test('a bridge at work sends what was retried once, in order, and makes no lette
     sent.filter((text) => text.startsWith(key)).map((text) => Number(text.slice(2)))
   for (const key of keys) expect(order(key)).toEqual(order(key).toSorted((x, y) => x - y))
 })
+
+test('an event that is inserted between two parts of the copies is not overtaken by the second: nothing is written', async () => {
+  const { database, events, head, putAside, rewriteThrough } = await stage()
+  await putAside(...Array.from({ length: 30 }, () => 'a'))
+  const passed = await head()
+  let inserts = 0
+  const rewrite = rewriteThrough(
+    lossyPool(database.pool, (sql) => {
+      if (!/insert .*into/is.test(sql) || !sql.includes('`events`') || ++inserts !== 2) return undefined
+      return events.append({ type: 1, foreignId: 'a' }).then(() => undefined)
+    }),
+  )
+  const options = { consumer: 'r', foreignId: 'a', passed }
+  expect(codeOf(await errorOf(rewrite(options)))).toBe('LETTER_IN_USE')
+  expect(inserts).toBe(2)
+  expect((await eventsIn(events.source)).length).toBe(31)
+  expect((await rewriteThrough(database.pool)({ ...options, passed: await head() })).length).toBe(30)
+})

@@ -156,8 +156,12 @@ async function openWriter(connection: JetStreamConnection, options: WriterOption
   )
 
   const writer = randomBytes(9).toString('base64url')
-  const publisher = !atomic ? pipelinedPublisher : exclusive ? ownStreamPublisher : atomicPublisher
-  const publish = publisher(connection, writer)
+  const replicas = info.config.num_replicas ?? 1
+  const publish = !atomic
+    ? pipelinedPublisher(connection, writer, replicas)
+    : exclusive && replicas === 1
+      ? ownStreamPublisher(connection, writer)
+      : atomicPublisher(connection, writer)
   const limits = {
     ownHeaders: ownHeadersBytes(prefix),
     maxPayload: connection.maxPayload,

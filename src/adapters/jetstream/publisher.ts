@@ -81,11 +81,11 @@ function* inBatches(messages: readonly UnsentMessage[]): Generator<readonly Unse
 const FEW = 50
 
 /**
- * Appends few messages one bound to the other, which is quicker then, and more in atomic batches. The stream must be the route's own.
- * `writer` is unique.
+ * Appends few messages one bound to the other, which is quicker then, and more in atomic batches. The stream must be the route's own,
+ * and have one replica. `writer` is unique.
  */
 export function ownStreamPublisher(connection: JetStreamConnection, writer: string): Publisher {
-  const few = pipelinedPublisher(connection, writer)
+  const few = pipelinedPublisher(connection, writer, 1)
   const many = atomicPublisher(connection, writer)
   return (messages, expected) => (messages.length <= FEW ? few : many)(messages, expected)
 }
@@ -98,8 +98,11 @@ const IN_FLIGHT_BYTES = 1024 * 1024
  * Appends message by message without waiting for each. The stream must be the route's own. The first is bound to the sequence;
  * each other one to the id of the one before it, an id that no other writer gives. So once one is refused, or somebody else's
  * comes between, all that follow are refused. The ids are new ones with each append: the server takes none for a duplicate.
+ *
+ * A stream of several `replicas` is dead for everybody, from then on, when it refuses one that is bound to an id (2.15): there the first
+ * message, which finds out another writer, is waited for by itself.
  */
-export function pipelinedPublisher(connection: JetStreamConnection, writer: string): Publisher {
+export function pipelinedPublisher(connection: JetStreamConnection, writer: string, replicas: number): Publisher {
   let sent = 0
   return async (messages, expected) => {
     let last = expected.seq
@@ -128,7 +131,8 @@ export function pipelinedPublisher(connection: JetStreamConnection, writer: stri
       const size = message.lines.length + message.data.length
       waiting.push({ answer, bytes: size })
       bytes += size
-      while (waiting.length >= IN_FLIGHT || bytes > IN_FLIGHT_BYTES) await oldest()
+      const isBinding = i === 0 && replicas > 1
+      while (waiting.length >= (isBinding ? 1 : IN_FLIGHT) || bytes > IN_FLIGHT_BYTES) await oldest()
       if (failure !== undefined) break
     }
     while (waiting.length > 0) await oldest()

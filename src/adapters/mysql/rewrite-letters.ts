@@ -38,10 +38,10 @@ export function rewriteLetters(pool: MysqlPool, { letters, source }: MysqlRewrit
   const query = pooledQuery(name, pool)
 
   /**
-   * The first event of the foreignId between the cursor and the copies, also of transactions that are open: it is sent before the copies,
-   * and would become a letter, which holds them back, for a bridge that does not know yet that there are none.
+   * The first event of the foreignId between the cursor and the last of the copies, also of transactions that are open: it is sent before
+   * a copy, and would become a letter, which holds them back, for a bridge that does not know yet that there are none.
    */
-  const inBetween = (foreignId: string, after: bigint, before: string): Promise<string | undefined> =>
+  const inBetween = (foreignId: string, after: bigint, copies: readonly string[]): Promise<string | undefined> =>
     query(async (run) => {
       const { id, type } = source.columns
       const key = `cast(convert(\`${source.columns.foreignId}\` using utf8mb4) as binary) = ?`
@@ -49,7 +49,8 @@ export function rewriteLetters(pool: MysqlPool, { letters, source }: MysqlRewrit
       await run('set transaction isolation level read uncommitted', [])
       try {
         const [row] = (await run(
-          `select \`${id}\` from ${into} where \`${id}\` > ${after} and \`${id}\` < ${before} and ${key}${isEvent} order by \`${id}\` limit 1`,
+          `select \`${id}\` from ${into} where \`${id}\` > ${after} and \`${id}\` < ${copies.at(-1)}
+            and \`${id}\` not in (${copies.join(', ')}) and ${key}${isEvent} order by \`${id}\` limit 1`,
           [Buffer.from(foreignId)],
         )) as readonly [number | string][]
         return row && String(row[0])
@@ -85,7 +86,7 @@ export function rewriteLetters(pool: MysqlPool, { letters, source }: MysqlRewrit
         const copies = events.map((event) => copyOf(event, headers))
         newIds.push(...(await insert(run, copies)))
       }
-      const before = await inBetween(foreignId, parseTableCursor(name, passed), newIds[0] as string)
+      const before = await inBetween(foreignId, parseTableCursor(name, passed), newIds)
       if (before !== undefined) throw letterInUse(options, before)
       await transaction.commit((run) =>
         rows.resolveAll(
