@@ -184,6 +184,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
           }
         } catch (error) {
           if (ended || consumer.recover === undefined) throw error
+          offered = event // it may be taken on here
           await consumer.recover(error, event, context)
         }
         done++

@@ -41,20 +41,29 @@ export function concurrent(consumer: Consumer, options: ConcurrentOptions): Cons
   checkLimit(what, 'maxInFlight', maxInFlight)
   checkLimit(what, 'maxWindow', maxWindow)
   refuseMembers(what, consumer, 'settled')
+  let work: Work | undefined
 
   return {
     name,
     ...(types === undefined ? {} : { types }),
     ...(filter === undefined ? {} : { filter: (event: Event) => filter.call(consumer, event) }),
-    // `run` asks it about errors of the filter alone: after one of a handler the run has ended.
-    ...(recover === undefined
-      ? {}
-      : { recover: (...about: Parameters<typeof recover>) => recover.apply(consumer, about) }),
-    ...perRun(what, consumer, (of) => begin(consumer, { maxInFlight, maxWindow, key }, of)),
+    // `run` asks it about errors of the filter alone: after one of a handler the run has ended. What is made of one stands in line, since
+    // the event may be handled after all, as by `deadLetter`.
+    ...(recover === undefined ? {} : { recover: (error: unknown, event: Event) => work?.take(event, { error }) }),
+    ...perRun(what, consumer, (of) => {
+      work = begin(consumer, { maxInFlight, maxWindow, key }, of)
+      return work
+    }),
   }
 }
 
+interface Work extends RunState {
+  /** With what the filter threw, it is `recover` that is asked. */
+  take(event: Event, filtered?: { readonly error: unknown }): void | Promise<void>
+}
+
 interface Task {
+  readonly filtered: { readonly error: unknown } | undefined
   readonly event: Event
   readonly key: string
   readonly place: Place
@@ -71,7 +80,7 @@ function begin(
     key,
   }: { readonly maxInFlight: number; readonly maxWindow: number; key(event: Event): string },
   { signal, fail, contextOf, isTakenOver }: RunOf,
-): RunState {
+): Work {
   const window = eventWindow(maxWindow)
   /** What waits for one of the same key; a key that is here is at work, or about to be. */
   const queues = new Map<string, Task[]>()
@@ -111,10 +120,11 @@ function begin(
     newest = Math.max(newest, task.number)
     const context = contextOf({ signal: ending.aborted && draining !== undefined ? draining.signal : ending })
     const about = { what: `event ${task.event.id}`, eventId: task.event.id, signal: context.signal }
-    const isFinal = (): boolean => consumer.recover === undefined || context.signal.aborted
+    const { filtered } = task
+    const isFinal = (): boolean => consumer.recover === undefined || filtered !== undefined || context.signal.aborted
     let result: void | Promise<void>
     try {
-      result = consumer.handle(task.event, context)
+      result = filtered ? consumer.recover?.(filtered.error, task.event, context) : consumer.handle(task.event, context)
     } catch (error) {
       if (isFinal()) {
         failed(handlerError(error, about)) // before the next event is taken on
@@ -159,8 +169,22 @@ function begin(
     pump()
   }
 
-  function takeOn(event: Event): void {
-    const task: Task = { event, key: key(event), place: window.add(event.id), number: ++taken }
+  /** An error of it fails the run: `recover` is asked about those of the filter and the handler alone. */
+  function keyOf(event: Event): string {
+    try {
+      return key(event)
+    } catch (error) {
+      failure ??= {
+        error: handlerError(error, { what: `key of event ${event.id}`, eventId: event.id, signal: ending }),
+      }
+      fail(failure.error)
+      own.abort(failure.error)
+      throw failure.error
+    }
+  }
+
+  function takeOn(event: Event, filtered: Task['filtered']): void {
+    const task: Task = { event, filtered, key: keyOf(event), place: window.add(event.id), number: ++taken }
     const queue = queues.get(task.key)
     if (queue !== undefined) return void queue.push(task)
     queues.set(task.key, [])
@@ -175,10 +199,10 @@ function begin(
   }
 
   return {
-    take: (event) => {
+    take: (event, filtered) => {
       if (failure !== undefined) throw failure.error
-      if (window.size < maxWindow) return takeOn(event)
-      return untilAborted(window.room(), ending).then(() => takeOn(event))
+      if (window.size < maxWindow) return takeOn(event, filtered)
+      return untilAborted(window.room(), ending).then(() => takeOn(event, filtered))
     },
     finish: async (limit, drain) => {
       draining = { limit, signal: drain }

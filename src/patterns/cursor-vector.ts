@@ -80,7 +80,11 @@ export function originOf(id: string): Origin {
 
 /** What of the id of an event is the same whenever it is read: of one of a merged source the part of that source, else all of it. */
 export function stableId(id: string): string {
-  return ownPart(id) ?? id
+  const own = ownPart(id)
+  if (own === undefined) return id
+  const inner = originOf(id).id // of a source that is merged itself only a part is the same
+  const stable = stableId(inner)
+  return stable === inner ? own : `${own.slice(0, own.indexOf('=') + 1)}${stable}`
 }
 
 function ownPart(id: string): string | undefined {

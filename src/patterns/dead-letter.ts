@@ -88,9 +88,9 @@ export function deadLetter(
   const failing = new Map<string, string>()
   let failRun: (error: unknown) => void = () => {}
 
-  async function stored<T>(writing: Promise<T>, error: unknown, event: Event, { signal }: Context): Promise<T> {
+  async function stored<T>(write: () => Promise<T>, error: unknown, event: Event, { signal }: Context): Promise<T> {
     try {
-      return await writing
+      return await write()
     } catch (cause) {
       if (signal.aborted) throw cause
       throw new ReflexError(
@@ -112,7 +112,7 @@ export function deadLetter(
     failed: async ({ error, event, context }) => {
       const { signal } = context
       const stuck = codeOf(error) === 'HANDLER_STUCK'
-      const letter = await stored(letters.attempt(name, error, event, { signal }), error, event, context)
+      const letter = await stored(() => letters.attempt(name, error, event, { signal }), error, event, context)
       failing.set(event.id, letter.id)
       const elapsedMs = Math.max(0, clock.now() - letter.createdAt)
       const delay = nextDelay(policy, { error, attempt: letter.attempts, elapsedMs, random: random() })
@@ -125,7 +125,7 @@ export function deadLetter(
         await close(event.id)
         return 'pass'
       }
-      await stored(letters.record(name, given.error, event, { signal }), given.error, event, context)
+      await stored(() => letters.record(name, given.error, event, { signal }), given.error, event, context)
       failing.delete(event.id)
       observer?.passed?.({ eventId: event.id, as: 'dead letter', reason: messageOf(given.error) })
       if (stuck) failRun(error) // what is at work must not go on unnoticed, but need not be met again

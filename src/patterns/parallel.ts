@@ -32,7 +32,7 @@ export interface Shard {
  * luno/reflex's `rpatterns.Parallel` (`NAME_1_of_4`, FNV-1), so services of both kinds can share the shards.
  *
  * A consumer with a state (`start`, `stop` or `settled`, as `batch` and `concurrent` have) is given as a function, which makes one for
- * each shard. An event of which `by` makes no key fails them all. Throws an `OptionError` where it is not, and where `shards` is not a whole number from 1 on.
+ * each shard. An event of which `by` makes no key fails them all; what decorates a shard, as `bestEffort`, may pass it. Throws an `OptionError` where it is not, and where `shards` is not a whole number from 1 on.
  *
  * @example
  * const shards = parallel({ name: 'mailer', handle: (event) => send(event) }, { shards: 4, by: 'foreignId' })

@@ -56,7 +56,14 @@ export interface PollOptions extends Pick<Source, 'head' | 'backlog' | 'at' | 'c
  */
 export function poll(name: string, fetchPage: FetchPage, options: PollOptions = {}): Source {
   const { limit = 100, intervalMs = 1000, timeoutMs = 4000, clock = systemClock } = options
-  const { maxIntervalMs = 10 * intervalMs, head, backlog, at, compare } = options
+  const { maxIntervalMs = 10 * intervalMs, head, backlog, at } = options
+  const compare =
+    options.compare &&
+    ((a: Cursor, b: Cursor): number => {
+      const order = options.compare?.(a, b) as number
+      if (Number.isNaN(order)) throw new TypeError(`${JSON.stringify(a)} and ${JSON.stringify(b)} have no order`)
+      return order
+    })
   for (const [option, value] of Object.entries({ limit, intervalMs, maxIntervalMs, timeoutMs }))
     checkLimit(name, option, value)
   if (maxIntervalMs < intervalMs)
@@ -109,9 +116,12 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
   }
 
   /** What breaks the contract of `FetchPage`. */
-  function wrongIn({ events, cursor, more }: Page, after: Cursor): string | undefined {
+  function wrongIn(page: Page, after: Cursor): string | undefined {
+    const { events, cursor, more } = page ?? {}
     if (!Array.isArray(events) || typeof cursor !== 'string' || typeof more !== 'boolean')
       return 'expected events, a cursor and more'
+    if (events.some((event) => typeof event?.id !== 'string'))
+      return 'expected events, each with an id that is a string'
     if (events.length > limit) return `expected at most ${limit} events, but found ${events.length}`
     const isSame = cursor === after || (after !== '' && cursor !== '' && compare?.(cursor, after) === 0)
     if (isSame && (events.length > 0 || more))
@@ -130,7 +140,7 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
   }
 
   const getHead = (signal: AbortSignal | undefined): Promise<Cursor> =>
-    ask('the head', signal, async (ended) => (await head?.({ signal: ended })) ?? '')
+    ask('the head', signal, async (ended) => (await head?.call(options, { signal: ended })) ?? '')
 
   const stream: StreamFunc = async (after, streamOptions) => {
     checkStreamOptions(name, after, streamOptions)

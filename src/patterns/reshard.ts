@@ -28,7 +28,8 @@ export interface Resharded {
 /**
  * Gives the shards of a new number, or one consumer instead of all, the position from which nothing is lost: the least cursor of the old ones. What the other old
  * shards had handled beyond it is handled again, once. The old runners have to be stopped before, and the new ones started after;
- * their keys fall to other shards, so nothing is to run at the same time. Safe to repeat. The old cursors stay: remove them from the
+ * their keys fall to other shards, so nothing is to run at the same time. Safe to repeat, but with `replace` only
+ * until the new ones run: it would take them back. The old cursors stay: remove them from the
  * store when nobody goes back.
  *
  * Throws an `OptionError` if an old shard has no cursor, if a new one has another cursor already and `replace` is not set, and if the

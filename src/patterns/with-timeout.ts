@@ -81,19 +81,10 @@ export function withTimeout(
     ...forwardConsumer(consumer),
     handle: (event, context) => {
       const own = new AbortController()
-      const onAbort = (): void => own.abort(context.signal.reason)
-      const done = (): void => context.signal.removeEventListener('abort', onAbort)
-      context.signal.addEventListener('abort', onAbort, { once: true })
-      if (context.signal.aborted) onAbort()
-      let work: void | Promise<void>
-      try {
-        work = consumer.handle(event, { ...context, signal: own.signal })
-      } catch (error) {
-        done()
-        throw error
-      }
-      if (isThenable(work)) return inTime(Promise.resolve(work), described(event), own, context).finally(done)
-      done()
+      // What an `ack` consumer has taken on is told of the end of the run after its handler has returned, too.
+      const signal = AbortSignal.any([context.signal, own.signal])
+      const work = consumer.handle(event, { ...context, signal })
+      if (isThenable(work)) return inTime(Promise.resolve(work), described(event), own, context)
     },
   }
   return timed

@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from 'node:timers/promises'
 import { parseCheckpoint } from '../bridge/checkpoint.ts'
 import type { RouteLetter } from '../bridge/dead-letters.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
@@ -93,6 +94,7 @@ export async function routeLetters(
         for (const [foreignId, eventIds] of byKey) {
           const wanted = chosen === undefined ? eventIds : eventIds.filter((each) => chosen.has(each))
           if (wanted.length === 0) continue
+          await immediate() // with SQLite nothing else waits: signals of the process come in here
           signal.throwIfAborted()
           try {
             const done = await rewrite({ consumer: name, foreignId, passed: await passed(), chosen })

@@ -105,3 +105,22 @@ it('a call that fails says to whom it was made, and how long it took', async () 
   server.kill()
   await expect(reading).rejects.toThrow(new RegExp(`call to .*127\\.0\\.0\\.1:${server.port} after \\d+ ms ended with`))
 })
+
+it('a stream of a server that was shut down by force meanwhile is asked for once more', async () => {
+  const log = memoryLog()
+  log.append({ type: 1, foreignId: 'a' })
+  const served = [serveStream(log.source.stream)]
+  const first = await serve(served)
+  using client = connect(first.port)
+  const source = grpcSource({ client })
+  const read = async (): Promise<number | undefined> => {
+    await using stream = await source.stream('', {})
+    for await (const { events } of stream) return events.length
+    return undefined
+  }
+  expect(await read()).toBe(1)
+  first.kill()
+  const again = read()
+  await using _ = await serve(served, { port: first.port })
+  expect(await again).toBe(1)
+})

@@ -328,6 +328,52 @@ describe('an error', () => {
     )
   })
 
+  test.each([
+    ['no page', undefined, 'expected events, a cursor and more'],
+    ['no event', { events: [null], cursor: '1', more: false }, 'an id that is a string'],
+    [
+      'an id that is a number',
+      { events: [{ ...event(1), id: 1 }], cursor: '1', more: false },
+      'an id that is a string',
+    ],
+  ])('is %s for a page', async (_what, page, expected) => {
+    const error = await errorOf(
+      (async () => {
+        await using stream = await poll('api', async () => page as unknown as Page, { compare }).stream('', {
+          toHead: true,
+        })
+        for await (const _ of stream);
+      })(),
+    )
+    expect(error).toMatchObject({ code: 'SOURCE_CONTRACT' })
+    expect(String(error)).toContain(expected)
+  })
+
+  test('are cursors that compare finds no order for: they are not the head', async () => {
+    const source = poll('api', nothing, { compare, head: async () => '10' })
+    const reading = async (): Promise<void> => {
+      await using stream = await source.stream('5@x', { toHead: true })
+      for await (const _ of stream);
+    }
+    expect(await errorOf(reading())).toMatchObject({ code: 'SOURCE_CONTRACT' })
+  })
+
+  test('are its options those of a class: its methods are called as such', async () => {
+    class Api {
+      readonly #head = '5'
+      async head(): Promise<string> {
+        return this.#head
+      }
+      compare(a: string, b: string): number {
+        return Number(a) - Number(b) + 0 * this.#head.length
+      }
+    }
+    const source = poll('api', async () => ({ events: [], cursor: '5', more: false }), new Api())
+    await using stream = await source.stream('1', { toHead: true })
+    for await (const { cursor } of stream) expect(cursor).toBe('5')
+    expect([await source.head?.(), source.compare?.('1', '2')]).toEqual(['5', -1])
+  })
+
   test('is it to ask for what cannot be honoured', async () => {
     expect(await errorOf(poll('api', nothing).stream('', { fromHead: true }))).toMatchObject({ code: 'OPTION_INVALID' })
     expect(() => poll('api', nothing, { head: async () => '1' })).toThrow('head needs compare')

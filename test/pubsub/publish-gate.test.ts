@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { publishGate } from '../../src/pubsub/publish-gate.ts'
 
 async function turns(count: number): Promise<void> {
-  for (let i = 0; i < count; i++) await null
+  for (let i = 0; i < count; i++) await Promise.resolve()
 }
 
 test('whoever comes first goes on first, also where room is made in the very turn in which another comes', async () => {

@@ -102,7 +102,8 @@ export function grpcSource(options: GrpcSourceOptions): Source {
     try {
       if (!isGo) {
         first = await untilAborted(opened(name, inbox, { untilMs, ...connection }), signal)
-        const wasLost = first === undefined && inbox.ended?.code === status.UNAVAILABLE && connection.isThere
+        const isLoss = inbox.ended?.code === status.UNAVAILABLE || inbox.ended?.code === status.CANCELLED
+        const wasLost = first === undefined && isLoss && connection.isThere
         if (wasLost && systemClock.now() < untilMs) {
           // A connection that was lost unnoticed is noticed by the first call. Nothing has been opened yet.
           connection = await connecting()
@@ -129,7 +130,8 @@ export function grpcSource(options: GrpcSourceOptions): Source {
         if (taken === undefined) {
           if (isClosed) return
           const error = endOf(inbox)
-          // Nobody asks again after such an end, so what it has overtaken is asked for here. Each time there is less.
+          // Nobody asks again after such an end, so what it has overtaken is asked for here: until one is read to its end, which a
+          // log that grows faster than it is read may put off.
           if (inbox.mayHaveLost && !error.retriable) {
             inbox = ask(position)
             continue
