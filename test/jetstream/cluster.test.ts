@@ -131,7 +131,7 @@ describe.concurrent.each(cases)('a leader that $what under load, $mode', ({ conf
 })
 
 test.each(modes)(
-  'a writer that is fenced leaves a replicated stream to which others append: $mode',
+  'trap nats 26: a refused link of a chain ends a stream of several replicas: a writer that is fenced refuses none, $mode',
   { timeout: limitMs },
   async ({ config }) => {
     const { urls, admin } = await natsCluster()
