@@ -40,7 +40,7 @@ export function lagGauge(): LagGauge {
       const oldestUnreadAt = Number.isFinite(told) ? told : undefined // what has no age may be of any
       const isTold = oldestUnreadAt !== undefined || backlog?.count === 0n || state === 'standby'
       if (isTold || last === undefined) since = oldestUnreadAt ?? now
-      if (isTold) isKnown = state !== 'standby' // another process knew, not this one
+      if (isTold) isKnown = true
       if (backlog !== undefined) tells = true
       last = { state, backlog, oldestUnreadAt }
     },
