@@ -5,12 +5,12 @@ import { grpcCursors, grpcSource, serveCursors, serveStream } from '../../src/ad
 import type { CursorStore } from '../../src/core/cursor.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
-import type { StreamFunc } from '../../src/core/stream.ts'
 import type { CursorStoreSubject } from '../../src/testing/cursors/cursor-store-subject.ts'
 import { tcpProxy } from '../../src/testing/servers/index.ts'
 import type { SourceSubject } from '../../src/testing/source/source-subject.ts'
 import type { AdapterSubjects } from '../subjects/adapter-subjects.ts'
 import { sqliteSubjects } from '../subjects/sqlite.ts'
+import { countedStream } from './counted-stream.ts'
 import { connect, type Serving, serve } from './serve.ts'
 
 /** Logs and cursors of a server on 127.0.0.1, behind a proxy by which its way can fail. */
@@ -18,20 +18,8 @@ export async function grpcSubjects(): Promise<AdapterSubjects> {
   const sqlite = await sqliteSubjects()
 
   async function over(log: SourceSubject): Promise<SourceSubject> {
-    let open = 0
-    const counted: StreamFunc = async (after, options) => {
-      const stream = await log.source.stream(after, options)
-      open++
-      let isOpen = true
-      return Object.assign(Object.create(stream) as typeof stream, {
-        [Symbol.asyncDispose]: async () => {
-          if (isOpen) open--
-          isOpen = false
-          await stream[Symbol.asyncDispose]()
-        },
-      })
-    }
-    const way = await wayTo(() => [serveStream(counted)])
+    const counted = countedStream(log.source.stream)
+    const way = await wayTo(() => [serveStream(counted.stream)])
     const { connections: _, ...inner } = log
     return {
       ...inner,
@@ -42,7 +30,7 @@ export async function grpcSubjects(): Promise<AdapterSubjects> {
         for (const event of events) encodeEvent({ id: '1', timestamp: 0, metadata: null, headers: {}, ...event }) // what cannot be sent is refused here
         return log.append(events)
       },
-      connections: async () => open,
+      connections: async () => counted.open(),
       [Symbol.asyncDispose]: async () => {
         await way[Symbol.asyncDispose]()
         await log[Symbol.asyncDispose]?.()

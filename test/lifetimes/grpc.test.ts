@@ -5,8 +5,9 @@ import { grpcCursors, grpcSource, serveCursors, serveStream } from '../../src/ad
 import type { CursorStore } from '../../src/core/cursor.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
-import type { Source, StreamFunc } from '../../src/core/stream.ts'
+import type { Source } from '../../src/core/stream.ts'
 import { type ServerProcess, tcpProxy } from '../../src/testing/servers/index.ts'
+import { countedStream } from '../grpc/counted-stream.ts'
 import { connect, type Serving, serve } from '../grpc/serve.ts'
 import { numbered } from '../tools/numbered.ts'
 import { errorOf, reader } from '../tools/reader.ts'
@@ -90,21 +91,9 @@ const plays: Readonly<Record<string, (way: Way, stage: Stage<object>) => Promise
 test.each(Object.keys(plays))('nothing is left of gRPC, on either side, after %s', async (title) => {
   const log = memoryLog({ batchSize: 3 })
   log.append(...numbered(9))
-  let open = 0
-  const counted: StreamFunc = async (after, options) => {
-    const stream = await log.source.stream(after, options)
-    open++
-    let isOpen = true
-    return Object.assign(Object.create(stream) as typeof stream, {
-      [Symbol.asyncDispose]: async () => {
-        if (isOpen) open--
-        isOpen = false
-        await stream[Symbol.asyncDispose]()
-      },
-    })
-  }
+  const counted = countedStream(log.source.stream)
   const play = async (stage: Stage<object>): Promise<void> => {
-    const server = await serve([serveStream(counted), serveCursors(memoryCursors())])
+    const server = await serve([serveStream(counted.stream), serveCursors(memoryCursors())])
     const proxy = await tcpProxy({ host: '127.0.0.1', port: server.port })
     const client = connect(proxy.port)
     const { stall, restore } = proxy
@@ -117,7 +106,7 @@ test.each(Object.keys(plays))('nothing is left of gRPC, on either side, after %s
       await proxy[Symbol.asyncDispose]()
     }
   }
-  await playLifetime({ connections: async () => open }, play, { server: {} as ServerProcess })
+  await playLifetime({ connections: async () => counted.open() }, play, { server: {} as ServerProcess })
 })
 
 function bound(caller: AbortController): { signal: AbortSignal; abort: () => void } {

@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { expect } from 'vitest'
-import type { Work, WorkConsumer, WorkOptions } from '../../src/adapters/jetstream/index.ts'
+import type { WorkConsumer, WorkOptions } from '../../src/adapters/jetstream/index.ts'
 import { codeOf } from '../../src/core/errors.ts'
 import type { ServerFaults } from '../subjects/adapter-subjects.ts'
 import { errorOf, within } from '../tools/reader.ts'
+import { taker } from '../tools/taker.ts'
 import { moments } from './moments.ts'
 import { whileDown, whileFrozen } from './source-lifetimes.ts'
 import type { Lifetime, Stage } from './stage.ts'
@@ -147,13 +148,4 @@ export const frozenWorks: Readonly<Record<string, WorkLifetime>> = {
 
 function open(stage: Stage<WorkSubject>, options: Partial<WorkOptions> = {}): Promise<WorkConsumer> {
   return stage.subject.open({ ...options, signal: stage.caller().signal })
-}
-
-function taker(consumer: WorkConsumer): () => Promise<Work> {
-  const iterator = consumer[Symbol.asyncIterator]()
-  return async () => {
-    const { done, value } = await iterator.next()
-    if (done) throw new Error('the iteration has ended')
-    return value
-  }
 }

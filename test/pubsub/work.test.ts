@@ -13,6 +13,7 @@ import { appendTo, clientNames, connector, ownServer, testAdmin } from '../jetst
 import { fresh } from '../subjects/adapter-subjects.ts'
 import type { NatsAdmin } from '../subjects/nats-admin.ts'
 import { onTestFinished } from '../tools/on-test-finished.ts'
+import { taker } from '../tools/taker.ts'
 
 interface Setting {
   readonly admin: NatsAdmin
@@ -40,16 +41,6 @@ async function setting(client: (typeof clientNames)[number] = '@nats-io v3', con
       onTestFinished(() => consumer.close().catch(() => {}))
       return consumer
     },
-  }
-}
-
-/** Takes the next message; rejects if the iteration ends. */
-function taker(consumer: WorkConsumer): () => Promise<Work> {
-  const iterator = consumer[Symbol.asyncIterator]()
-  return async () => {
-    const { done, value } = await iterator.next()
-    if (done) throw new Error('the iteration has ended')
-    return value
   }
 }
 
