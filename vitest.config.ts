@@ -14,6 +14,7 @@ const config: ViteUserConfig = defineConfig({
     execArgv: ['--disable-warning=TimeoutNegativeWarning'], // of kafkajs
     sequence: { sequencer: SlowFirst },
     globalSetup: ['test/servers.setup.ts'],
+    setupFiles: ['test/fast-check.setup.ts'],
   },
 })
 
