@@ -9,11 +9,12 @@ export async function cutLog(file: string, share: number, { whole = false }: { w
   const { size } = await log.stat()
   const header = Buffer.alloc(23)
   let at = 0
-  let isEnd = false
-  while (at < size * share || (whole && !isEnd && at < size)) {
+  let isOpen = false // a transaction
+  while (at < size * share || (whole && isOpen && at < size)) {
     await log.read(header, 0, header.length, at)
     at += 12 + header.readInt32BE(8)
-    isEnd = (header.readInt16BE(21) & 0x20) !== 0
+    const attributes = header.readInt16BE(21)
+    if ((attributes & 0x10) !== 0) isOpen = (attributes & 0x20) === 0
   }
   await log.truncate(Math.min(at, size))
 }

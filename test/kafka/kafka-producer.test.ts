@@ -9,18 +9,20 @@ afterEach(() => void vi.useRealTimers())
 const place = { topic: 't', partition: 0 }
 /** So large that each needs a request of its own. */
 const records = Array.from({ length: 3 }, () => ({ key: Buffer.from('k'), value: Buffer.alloc(400_000), headers: [] }))
-const batch: PartitionRecords = { ...place, leader: 1, records }
+const batch: PartitionRecords = { ...place, topicId: Buffer.alloc(16), leader: 1, records }
 
 /** A producer whose broker takes everything, and then holds it back for so long. */
 async function producer(
   transactionalId: string | undefined,
   throttleMs: number,
+  { newestProduce = 13, producerEpoch = 0 } = {},
 ): Promise<{ producer: KafkaProducer; sent: () => number }> {
   let sent = 0
   const broker = {
     call: (request: (kafkajs: object) => Promise<unknown>) =>
       request({
-        initProducerId: async () => ({ producerId: '1', producerEpoch: 0 }),
+        versions: { 0: { maxVersion: newestProduce } },
+        initProducerId: async () => ({ producerId: '1', producerEpoch }),
         addPartitionsToTxn: async () => {},
         metadata: async () => {},
       }),
@@ -78,4 +80,16 @@ test('a clock that is set back holds nothing back', async () => {
   await throttled.send([{ ...batch, records: batch.records.slice(0, 1) }])
   vi.setSystemTime(Date.now() - 3_600_000)
   expect(await outcome(throttled.send([batch]), 6000)).toMatchObject({ value: [{ first: 1n }] })
+})
+
+test('records go without a transaction only to brokers that take them by the id of their topic, and not with the last epochs', async () => {
+  for (const [newestProduce, producerEpoch, takes] of [
+    [13, 0, true],
+    [13, 32_511, true],
+    [12, 0, false], // Kafka 4.0
+    [13, 32_766, false],
+  ] as const) {
+    const made = await producer('id', 0, { newestProduce, producerEpoch })
+    expect(await made.producer.takesAlone([1, 2])).toBe(takes)
+  }
 })

@@ -105,6 +105,15 @@ describe('an event that is too large', () => {
       const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
       const resources = [{ type: ConfigResourceTypes.TOPIC, name: made.topic, configEntries }]
       await made.topics.admin.alterConfigs({ validateOnly: false, resources })
+      const isSet = async (): Promise<boolean> => {
+        const described = await made.topics.admin.describeConfigs({
+          includeSynonyms: false,
+          resources: [{ ...resources[0], configNames: Object.keys(settings) } as (typeof resources)[0]],
+        })
+        const now = described.resources[0]?.configEntries ?? []
+        return now.every(({ configName, configValue }) => settings[configName] === configValue)
+      }
+      await eventually(isSet, 5000, 'the setting')
     }
     await set(settings)
     return { ...made, set }
@@ -566,8 +575,10 @@ describe('a tail that was lost with the broker', () => {
     await using connection = await connectKafka(adapterClient(server.url), { log: 'test', topic })
     const producer = await openProducer(connection, { where: 'test', transactionalId: `reflex-bridge:${topic}:r` })
     const records = all.slice(10, 14).map((event) => encodeRecord(event, SOURCE))
+    const { id: topicId } = await connection.topic(topic)
+    await producer.begin([]) // of which no partition is part
     const isLeftOpen = (): Promise<boolean> =>
-      producer.send([{ topic, partition: 0, leader: 1, records }]).then(
+      producer.send([{ topic, topicId, partition: 0, leader: 1, records }]).then(
         () => true,
         () => false,
       )
@@ -579,11 +590,13 @@ describe('a tail that was lost with the broker', () => {
     expectOnce(await ids(), all)
   })
 
+  /** What may have to be found again without a transaction would be more than may be refilled. */
+  const transactionsOnly = { maxRefill: 40 }
   /** A route of 60 events in 12 transactions, whose one partition has then lost its last batches; each transaction has one, and its marker. */
   async function withoutLast(batches: number) {
     const made = await route({ brokers: server.url })
     const all = events(60)
-    const saved = await pump(await made.open(), all)
+    const saved = await pump(await made.open(undefined, transactionsOnly), all)
     const broker = { type: ConfigResourceTypes.BROKER, name: '1', configNames: ['log.dirs'] }
     const { resources } = await made.topics.admin.describeConfigs({ includeSynonyms: false, resources: [broker] })
     const folder = resources[0]?.configEntries[0]?.configValue as string

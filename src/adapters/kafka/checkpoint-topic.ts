@@ -8,6 +8,7 @@ import { parseCheckpoint, type StoredCheckpoint } from './route-checkpoint.ts'
 
 /** The topic with the checkpoints of all routes. */
 export interface CheckpointTopic {
+  readonly topicId: Buffer
   /** The node id of the leader of its one partition. */
   readonly leader: number
   /** That partition, to be read without regard to open transactions. */
@@ -34,11 +35,12 @@ export async function openCheckpoints(
   connection: KafkaConnection,
   { log, topic }: { log: string; topic: string },
 ): Promise<CheckpointTopic> {
-  const { partitions } = await findOrCreate(connection, { log, topic })
+  const { id, partitions } = await findOrCreate(connection, { log, topic })
   const { leader, leaderEpoch } = partitions.find(({ partition }) => partition === 0) as PartitionMetadata
   const name = `kafka:${topic}`
   const tail = await partitionOf(connection, { log: name, topic, partition: 0, isolation: 'all' })
   return {
+    topicId: id,
     leader,
     tail,
     history: async function* (where, { key, only }) {

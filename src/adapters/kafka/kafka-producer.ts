@@ -3,11 +3,12 @@ import { codeOf, FencedError, isRetriable, ReflexError } from '../../core/errors
 import type { KafkaConnection } from './kafka-connection.ts'
 import { replyError } from './kafka-error.ts'
 import { type NewRecord, sizeOfRecord } from './protocol/new-record-batch.ts'
-import { produceRequest } from './protocol/produce.ts'
+import { produceById, produceByIdRequest, produceRequest } from './protocol/produce.ts'
 
 /** Records for one partition. */
 export interface PartitionRecords {
   readonly topic: string
+  readonly topicId: Buffer
   readonly partition: number
   /** The node id of the partition's leader. */
   readonly leader: number
@@ -22,14 +23,19 @@ export interface Appended {
   readonly end: bigint
 }
 
-/** Appends records with sequence numbers, and in transactions if it has a transactional id. Dead after the first error. */
+/**
+ * Appends records with sequence numbers; with a transactional id in transactions, or, between two of them, without: a partition that
+ * has seen the end of a transaction of a newer producer of the id refuses those as well. Dead after the first error.
+ */
 export interface KafkaProducer {
   /** The producer id that the cluster has given it. */
   readonly id: bigint
+  /** Whether these brokers, by their node ids, take records without a transaction from a producer with a transactional id. */
+  takesAlone(leaders: Iterable<number>): Promise<boolean>
   /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
   begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
   /**
-   * Appends to all replicas in sync. Resolves with where, in the order given. `told` hears of what was appended, piece by piece, also
+   * Appends to all replicas in sync; in the transaction, if one has begun and not ended. Resolves with where, in the order given. `told` hears of what was appended, piece by piece, also
    * before an error: the `count` records that follow those it was told of before, of the batch `i`, stand from `first` on.
    */
   send(
@@ -71,6 +77,12 @@ const fenced = new Set([
 ])
 
 /**
+ * After a producer id's last epoch its successor gets another id, of which a partition that knows the old one hears nothing: what came
+ * without a transaction would not be refused.
+ */
+const LAST_EPOCHS = 0x7f00
+
+/**
  * Makes a producer. With a transactional id it first fences every other one of that id, and waits until what that one has begun
  * is aborted (initTransactions). While the cluster says that the id has no coordinator yet, as after a broker's start, it asks
  * again for 4 s at most. `where` names the route in errors.
@@ -93,6 +105,9 @@ export async function openProducer(
   let requestBytes = REQUEST_BYTES
   /** The beginning of the transaction. */
   let begun = 0
+  let inTransaction = false
+  /** Every partition has the end of the transaction before. */
+  let settled = true
 
   /** Tells a fenced producer. */
   async function told<T>(work: Promise<T>): Promise<T> {
@@ -127,15 +142,18 @@ export async function openProducer(
     const requests = Array.from(
       Map.groupBy(round, ({ leader }) => leader),
       async ([leader, batches]) => {
-        await untilHeard(leader, { inTransaction: transactionalId !== undefined })
+        await untilHeard(leader, { inTransaction })
         const broker = await connection.broker(leader)
-        const request = produceRequest({
-          transactionalId: transactionalId ?? null,
+        const produce = {
           producerId: BigInt(producerId),
           producerEpoch,
           timeoutMs: WAIT_MS,
           partitions: batches.map((batch) => ({ ...batch, sequence: sequences.get(nameOf(batch)) ?? 0 })),
-        })
+        }
+        const isAlone = transactionalId !== undefined && !inTransaction
+        const request = isAlone
+          ? produceByIdRequest(produce)
+          : produceRequest({ ...produce, transactionalId: transactionalId ?? null })
         // On a connection of their own: what ends the transaction is not held back with them.
         const { produced, throttleMs } = await broker.send(request, { forData: true })
         if (throttleMs > 0) heldBackUntil.set(leader, performance.now() + throttleMs)
@@ -152,10 +170,24 @@ export async function openProducer(
     return offsets
   }
 
+  /** Committing again what has been committed is success once its end stands everywhere, and the epoch is looked at first. */
+  const commitAgain = (): Promise<unknown> =>
+    told(whileBusy(() => coordinator.call((broker) => broker.endTxn({ ...identity, transactionResult: true }))))
+
   return {
     id: BigInt(producerId),
+    takesAlone: async (leaders) => {
+      const { apiKey, apiVersion } = produceById
+      for (const leader of leaders) {
+        const broker = await connection.broker(leader)
+        const newest = await broker.call(async ({ versions }) => versions?.[apiKey]?.maxVersion ?? 0)
+        if (newest < apiVersion) return false
+      }
+      return producerEpoch < LAST_EPOCHS
+    },
     begin: async (partitions) => {
       if (transactionalId === undefined) return
+      inTransaction = true
       for (const leader of heldBackUntil.keys()) await untilHeard(leader, { inTransaction: false })
       const topics = Array.from(
         Map.groupBy(partitions, ({ topic }) => topic),
@@ -175,6 +207,10 @@ export async function openProducer(
       }
     },
     send: async (batches, tell) => {
+      if (!inTransaction && !settled) {
+        await commitAgain() // a partition refuses what is not part of a transaction that it has no end of
+        settled = true
+      }
       const places = batches.map((batch) => ({ batch, name: nameOf(batch), done: 0, first: -1n, end: -1n }))
       for (;;) {
         const next = places.filter(({ batch, done }) => done < batch.records.length)
@@ -196,15 +232,15 @@ export async function openProducer(
     },
     end: async (outcome) => {
       if (transactionalId === undefined) return
+      inTransaction = false
+      settled = false
       const transactionResult = outcome === 'commit'
       await told(coordinator.call((broker) => broker.endTxn({ ...identity, transactionResult })))
     },
     checkFenced: async () => {
       if (transactionalId === undefined) return
       try {
-        // Committing again what has been committed is success, and the epoch is looked at first.
-        const commit = () => coordinator.call((broker) => broker.endTxn({ ...identity, transactionResult: true }))
-        await told(whileBusy(commit))
+        await commitAgain()
       } catch (error) {
         if (codeOf(error) !== 'KAFKA_INVALID_TXN_STATE') throw error // there has been none yet
       }

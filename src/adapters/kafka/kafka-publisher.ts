@@ -23,6 +23,7 @@ interface Session {
 }
 
 interface SessionOptions extends Pick<TopicMetadata, 'partitions'> {
+  readonly topicId: Buffer
   readonly producer: KafkaProducer
   readonly limit: EventLimit
   /** The next publish opens another one. */
@@ -64,15 +65,18 @@ export function kafkaPublisher(kafka: KafkaClient, { topic }: KafkaPublisherOpti
     const connection = await connectKafka(kafka, { log, topic, signal: unwanted.signal })
     try {
       const producer = await openProducer(connection, { where: log, transactionalId: undefined })
-      const { partitions } = await connection.topic(topic)
+      const { id: topicId, partitions } = await connection.topic(topic)
       const limit = await eventLimit(connection, { where: log, topic })
-      return sessionOf(connection, { producer, partitions, limit, forget })
+      return sessionOf(connection, { producer, topicId, partitions, limit, forget })
     } catch (error) {
       await connection[Symbol.asyncDispose]()
       throw error
     }
   }
-  function sessionOf(connection: KafkaConnection, { producer, partitions, limit, forget }: SessionOptions): Session {
+  function sessionOf(
+    connection: KafkaConnection,
+    { producer, topicId, partitions, limit, forget }: SessionOptions,
+  ): Session {
     const lanes = new Map<number, PublishLane>()
     let hasFailed = false
     const close = async (): Promise<void> => await connection[Symbol.asyncDispose]()
@@ -96,7 +100,7 @@ export function kafkaPublisher(kafka: KafkaClient, { topic }: KafkaPublisherOpti
       const leader = partitions.find((each) => each.partition === partition)?.leader ?? -1
       const lane = publishLane(partition, {
         send: (records, told) =>
-          producer.send([{ topic, partition, leader, records }], ({ count, first }) => told(count, first)),
+          producer.send([{ topic, topicId, partition, leader, records }], ({ count, first }) => told(count, first)),
         failed,
         idle: () => {
           if (hasFailed && [...lanes.values()].every(({ isBusy }) => !isBusy)) close().catch(() => {})

@@ -19,6 +19,7 @@ import {
   type Place,
   parseMark,
   placeOf,
+  type RouteCheckpoint,
   topicOf,
 } from './route-checkpoint.ts'
 import { resume } from './route-tail.ts'
@@ -37,7 +38,9 @@ export interface KafkaSinkOptions extends AuditOptions {
   /** With a template or a function, all topics that events may go to. One may be added, or taken away, with the next start. */
   readonly topics?: readonly string[] | undefined
   /**
-   * `once`: each batch is a transaction, with the route's checkpoint in it; a newer writer of the route fences this one.
+   * `once`: a batch is a transaction, with the route's checkpoint in it; up to 50 events that come within a second of others go
+   * without one, where all brokers are of Kafka 4.1 or newer, and are found by the next opening (docs/adr/0018). A newer writer of the
+   * route fences this one.
    * `at-least-once`: without transactions; after an append of unknown outcome what is there is looked up, but a second writer is
    * not noticed, and repeats events. Default: `once`.
    */
@@ -161,9 +164,11 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const where = `${log}, route ${route}`
   const key = Buffer.from(`${topics.name}/${route}`)
   const mark = saved === undefined ? undefined : { ...parseMark(where, saved), cursor: saved.cursor }
-  const { states, id: topicId, tails, limit, batchesOf } = await openTopics(connection, { log, where, source, topics })
+  const opened = await openTopics(connection, { log, where, source, topics })
+  const { states, id: topicId, leaders, tails, limit, batchesOf } = opened
   const checkpoints = await openCheckpoints(connection, { log, topic: checkpointTopic })
-  const checkpointPartition = { topic: checkpointTopic, partition: 0, leader: checkpoints.leader }
+  const { topicId: checkpointTopicId, leader } = checkpoints
+  const checkpointPartition = { topic: checkpointTopic, topicId: checkpointTopicId, partition: 0, leader }
 
   // Fences first: what an older writer has begun is aborted before anything is read.
   const producer = await openProducer(connection, {
@@ -196,7 +201,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     where,
     { topics: states, topicId, bounds, history: checkpoints.history(where, { key, only: topics.only }), saved: mark },
     {
-      ...{ source, atomic: once, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
+      ...{ source, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
       mayStandAt: ({ place, ...event }, to) =>
         mayStandAt(log, tails.get(place) as PartitionLog, { ...event, to, source }),
     },
@@ -207,6 +212,10 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const ends = new Map(resumption.ends)
   const last = new Map(resumption.last)
   const skipped = skippedEvents(resumption.found, resumption.between)
+  /** The next opening may have to find what goes without a transaction: not more than may be refilled. */
+  const maySendAlone = once && MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
+  let openEnded = false // as this writer's newest checkpoint says
+  let [transactionAt, appendedAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   let failure: { readonly error: unknown } | undefined
 
   /** The destination is there, has kept its tail, and still has this writer. */
@@ -223,22 +232,28 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     if (end < known) throw changed(`the partition ${place} ends at ${end}, but ended at ${known} before`)
   }
   function changed(how: string): ReflexError {
-    return new ReflexError(
-      'SINK_TAIL_CHANGED',
-      `${where}: ${how}; nothing was appended. Opening it again finds out what is lost.`,
-    )
+    return new ReflexError('SINK_TAIL_CHANGED', `${where}: ${how}. Opening it again finds out what is lost.`)
   }
 
   async function appendOnce(events: readonly Event[], next: Cursor): Promise<Mark> {
-    if (events.length === 0 && next === cursor) {
+    const isIdle = events.length === 0 && next === cursor
+    if (isIdle) {
       await checkTail()
-      return formatMark({ count, topicId })
+      if (!once || !openEnded) return formatMark({ count, topicId })
     }
+    if (!once && !openEnded && resumption.isOverstated) await sendCheckpoint({ cursor, openEnded: true })
     const batches = batchesOf(skipped.without(events))
     await limit.check(batches)
+    const now = performance.now()
+    const isSmall = maySendAlone && !isIdle && events.length <= MOST_ALONE && now - appendedAt < ALONE_FOR_MS
+    const mayFollow = openEnded && now - transactionAt < ALONE_FOR_MS && batches.every(({ place }) => last.has(place))
+    const inTransaction = once && !(isSmall && mayFollow)
+    if (inTransaction || !once) connection.forgetIdle()
+    if (inTransaction) {
+      transactionAt = now
+      await producer.begin([...batches, checkpointPartition])
+    }
     let unsent = batches
-    connection.forgetIdle()
-    await producer.begin([...batches, checkpointPartition])
     try {
       const sent = await producer.send(batches)
       unsent = []
@@ -249,19 +264,23 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
         last.set(place, lastId)
       }
       count += BigInt(events.length)
-      const skip = skipped.left()
-      const checkpoint = { cursor: next, source, count, topics: states, ends, last, skip }
-      const value = formatCheckpoint(checkpoint, topics.only)
-      await producer.send([{ ...checkpointPartition, records: [{ key, value: Buffer.from(value), headers: [] }] }])
+      await sendCheckpoint({ cursor: next, openEnded: !once || isSmall })
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
-      if (!(error instanceof FencedError))
+      if (inTransaction && !(error instanceof FencedError))
         await untilAborted(producer.end('abort'), AbortSignal.timeout(GIVE_UP_WITHIN_MS)).catch(() => {})
       throw await limit.explain(error, unsent)
     }
-    await producer.end('commit')
+    if (inTransaction) await producer.end('commit')
+    appendedAt = performance.now()
     cursor = next
     return formatMark({ count, topicId })
+  }
+  async function sendCheckpoint(of: Pick<RouteCheckpoint, 'cursor' | 'openEnded'>): Promise<void> {
+    const checkpoint = { ...of, source, count, topics: states, ends, last, skip: skipped.left() }
+    const value = Buffer.from(formatCheckpoint(checkpoint, topics.only))
+    await producer.send([{ ...checkpointPartition, records: [{ key, value, headers: [] }] }])
+    openEnded = of.openEnded
   }
 
   return {
@@ -280,5 +299,9 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   }
 }
 
+/** So many events, soon after others, go without a transaction (docs/adr/0018). */
+const MOST_ALONE = 50
+/** After this a transaction is due, by which the coordinator sees whether another writer has taken over. */
+const ALONE_FOR_MS = 1000
 /** A broker that has just not answered need not answer this either. */
 const GIVE_UP_WITHIN_MS = 1000

@@ -52,6 +52,8 @@ export interface RouteCheckpoint {
   readonly last: ReadonlyMap<Place, string>
   /** Between these positions are events that follow the cursor: they are not to be appended again. */
   readonly skip?: Between | undefined
+  /** Events may have been appended after it that no checkpoint tells of: they went without a transaction. */
+  readonly openEnded: boolean
 }
 
 /** A checkpoint record that was read. */
@@ -75,7 +77,7 @@ interface TopicPart {
 
 /** The value of a checkpoint record, as JSON; of a route into the one topic `only`, what is said of that is not named after it. */
 export function formatCheckpoint(
-  { cursor, source, count, topics, ends, last, skip }: RouteCheckpoint,
+  { cursor, source, count, topics, ends, last, skip, openEnded }: RouteCheckpoint,
   only: string | undefined,
 ): string {
   const parts = new Map(
@@ -93,13 +95,13 @@ export function formatCheckpoint(
     }),
   )
   const rest = only === undefined ? { topics: Object.fromEntries(parts) } : parts.get(only)
-  return JSON.stringify({ cursor, source, count: String(count), ...rest })
+  return JSON.stringify({ cursor, source, count: String(count), ...(openEnded ? { openEnded } : {}), ...rest })
 }
 
 /** What `formatCheckpoint` made, with the same `only`; `where` names the route in errors. */
 export function parseCheckpoint(where: string, text: string, only: string | undefined): RouteCheckpoint {
   try {
-    const { cursor, source, count, ...rest } = JSON.parse(text)
+    const { cursor, source, count, openEnded = false, ...rest } = JSON.parse(text)
     const parts: [string, TopicPart][] = only === undefined ? Object.entries(rest.topics) : [[only, rest]]
     const all = <T>(of: (part: TopicPart) => Readonly<Record<string, string>>, parse: (text: string) => T) =>
       new Map(
@@ -111,7 +113,7 @@ export function parseCheckpoint(where: string, text: string, only: string | unde
       )
     const skips = parts.some(([, { skip }]) => skip !== undefined)
     return {
-      ...{ cursor, source, count: BigInt(count) },
+      ...{ cursor, source, count: BigInt(count), openEnded },
       topics: new Map(parts.map(([topic, { topicId, partitions }]) => [topic, { id: topicId, partitions }])),
       ends: all(({ ends }) => ends, BigInt),
       last: all(({ last }) => last, String),

@@ -40,6 +40,8 @@ export interface Resumption {
   readonly found: readonly FoundEvent[]
   /** Between which positions they stand. */
   readonly between: Between | undefined
+  /** The newest record says of a place where the route has not been that more stands there than does: nothing would be looked for below it. */
+  readonly isOverstated: boolean
   readonly repair: string | undefined
 }
 
@@ -47,8 +49,6 @@ export interface Resumption {
 export interface ResumeOptions {
   /** The name of the source; a checkpoint of another one is refused. */
   readonly source: string
-  /** Whether events and their checkpoint are appended together: if not, there may be more than it tells of. */
-  readonly atomic: boolean
   /** How many partitions the operator has said that a topic may have now. */
   readonly partitions: number | undefined
   /** At most so many lost events are refilled, and so many ids are skipped. */
@@ -67,7 +67,7 @@ export interface ResumeOptions {
  */
 export async function resume(where: string, tail: RouteTail, options: ResumeOptions): Promise<Resumption> {
   const { topics, topicId, bounds, history, saved } = tail
-  const { source, atomic, maxRefill, eventsBetween } = options
+  const { source, maxRefill, eventsBetween } = options
   const highs: Ends = new Map(Array.from(bounds, ([place, { high }]) => [place, high]))
   const lows: Ends = new Map(Array.from(bounds, ([place, { low }]) => [place, low]))
   let newest: StoredCheckpoint | undefined
@@ -84,26 +84,26 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
   if (known === undefined)
     return {
       ...{ resumeFrom: '', count: 0n, ...endsWith([]), found: [], between: undefined },
-      repair: undefined,
+      ...{ isOverstated: false, repair: undefined },
     }
 
   if (intact !== undefined) {
-    const { cursor, count, skip } = intact
-    // Of a topic that was made anew, into which nothing had gone before, it tells nothing.
-    const ends = new Map(Array.from(intact.ends).filter(([place]) => isSame(topicOf(place), intact)))
+    const { cursor, count, skip, openEnded } = intact
+    const ends = new Map(Array.from(intact.ends).filter(isTold, intact))
     const whole = intact === newest && known.count === count
-    const trusted = whole && atomic && intact.isLast
+    const trusted = whole && !openEnded && intact.isLast
     const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs })
     const between = behind.length > 0 ? { from: earlier(ends, skip?.from), to: highs } : skip && within(skip)
     const found = skip === undefined || between === undefined ? behind : await eventsBetween(between)
-    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between }
+    const isOverstated = ends.size < intact.ends.size
+    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between, isOverstated }
     if (!whole) return refill(known.count - count, `what followed event ${count} of the route is not all there`, here)
     const repair = `its newest checkpoint records are lost: ${behind.length} events that they told of are there, and are not appended again`
-    return { ...here, repair: atomic && behind.length > 0 ? repair : undefined }
+    return { ...here, repair: !openEnded && behind.length > 0 ? repair : undefined }
   }
   const between = { from: lows, to: highs }
   const found = await eventsBetween(between)
-  const there = { count: 0n, ...endsWith(found), found, between }
+  const there = { count: 0n, ...endsWith(found), found, between, isOverstated: false }
   const isTrimmed = [...lows.values()].some((low) => low > 0n)
   if (newest === undefined && saved?.topicId === topicId && isTrimmed) {
     return {
@@ -144,6 +144,10 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
         { retriable: false },
       )
     }
+  }
+  /** Not of a topic that was made anew, nor where others' records have lost their tail, if nothing of the route had gone there before. */
+  function isTold(this: RouteCheckpoint, [place, end]: readonly [Place, bigint]): boolean {
+    return isSame(topicOf(place), this) && (this.last.has(place) || end <= (highs.get(place) ?? 0n))
   }
   async function isIntact(checkpoint: RouteCheckpoint): Promise<boolean> {
     if (!topicsOf(checkpoint).every((topic) => isSame(topic, checkpoint))) return false

@@ -16,6 +16,8 @@ export interface RouteTopics {
   readonly states: ReadonlyMap<string, TopicState>
   /** As in a mark: the id of the one topic, or a digest of all names and ids. */
   readonly id: string
+  /** The node ids of the leaders of all partitions. */
+  readonly leaders: ReadonlySet<number>
   /** All partitions, to be read without regard to open transactions. */
   readonly tails: ReadonlyMap<Place, PartitionLog>
   readonly limit: EventLimit
@@ -36,10 +38,12 @@ export async function openTopics(
   { log, where, source, topics: route }: { log: string; where: string; source: string; topics: TopicRoute },
 ): Promise<RouteTopics> {
   const states = new Map<string, TopicState>()
+  const topicIds = new Map<string, Buffer>()
   const leaders = new Map<string, ReadonlyMap<number, number>>()
   const limits = new Map<string, EventLimit>()
   for (const topic of route.topics) {
     const { id, partitions } = await connection.topic(topic)
+    topicIds.set(topic, id)
     states.set(topic, { id: id.toString('base64url'), partitions: partitions.length })
     leaders.set(topic, new Map(partitions.map(({ partition, leader }) => [partition, leader])))
     limits.set(topic, await eventLimit(connection, { where, topic }))
@@ -52,6 +56,7 @@ export async function openTopics(
   return {
     states,
     id: idOf(route, states),
+    leaders: new Set([...leaders.values()].flatMap((ofTopic) => [...ofTopic.values()])),
     tails,
     limit: limitOf(limits),
     batchesOf: (events) => {
@@ -72,6 +77,7 @@ export async function openTopics(
       return Array.from(batches, ([place, batch]) => ({
         ...batch,
         place,
+        topicId: topicIds.get(batch.topic) as Buffer,
         leader: leaders.get(batch.topic)?.get(batch.partition) as number,
       }))
     },

@@ -5,6 +5,7 @@ import { writer } from './writer.ts'
 
 /** What is appended. */
 export interface ProduceOptions {
+  /** Null: not in a transaction. */
   readonly transactionalId: string | null
   readonly producerId: bigint
   readonly producerEpoch: number
@@ -16,6 +17,7 @@ export interface ProduceOptions {
 /** Records for one partition. */
 export interface NewPartitionRecords {
   readonly topic: string
+  readonly topicId: Buffer
   readonly partition: number
   readonly records: readonly NewRecord[]
   readonly sequence: number
@@ -41,19 +43,42 @@ interface Produced {
 }
 
 const version = { apiKey: 0, apiVersion: 8 } as const
+/** Produce 13 (KIP-516), which brokers know from Kafka 4.1 on. */
+export const produceById = { apiKey: 0, apiVersion: 13 } as const
 const ALL_IN_SYNC = -1
 
 /** Appends records to all replicas in sync (Produce 8, with the time of now). */
 export function produceRequest(o: ProduceOptions): KafkaRequest<ProduceReply> {
-  const now = Date.now()
   const body = writer().string(o.transactionalId).int16(ALL_IN_SYNC).int32(o.timeoutMs).int32(o.partitions.length)
-  for (const { topic, partition, records, sequence } of o.partitions) {
-    const { producerId, producerEpoch } = o
-    const producer: BatchProducer = { producerId, producerEpoch, transactional: o.transactionalId !== null, sequence }
-    const batch = newRecordBatch(records, producer, now)
+  for (const { topic, partition, batch } of batchesOf(o))
     body.string(topic).int32(1).int32(partition).int32(batch.length).bytes(batch)
-  }
   return kafkaRequest('Produce', version, body.done(), decode)
+}
+
+/** The same without a transaction, and only to the very topics that are meant: others of their names are refused (Produce 13). */
+export function produceByIdRequest(o: Omit<ProduceOptions, 'transactionalId'>): KafkaRequest<ProduceReply> {
+  const body = writer()
+    .noTags()
+    .compactLength(-1) // transactional_id
+    .int16(ALL_IN_SYNC)
+    .int32(o.timeoutMs)
+    .compactLength(o.partitions.length)
+  const topics = new Map<string, string>()
+  for (const { topic, topicId, partition, batch } of batchesOf({ ...o, transactionalId: null })) {
+    topics.set(topicId.toString('hex'), topic)
+    body.uuid(topicId).compactLength(1).int32(partition).compactLength(batch.length).bytes(batch).noTags().noTags()
+  }
+  return kafkaRequest('Produce', produceById, body.noTags().done(), (reply) => decodeById(reply, topics))
+}
+
+function batchesOf(o: ProduceOptions): (NewPartitionRecords & { readonly batch: Buffer })[] {
+  const now = Date.now()
+  const { producerId, producerEpoch } = o
+  return o.partitions.map((each) => {
+    const transactional = o.transactionalId !== null
+    const producer: BatchProducer = { producerId, producerEpoch, transactional, sequence: each.sequence }
+    return { ...each, batch: newRecordBatch(each.records, producer, now) }
+  })
 }
 
 function decode(reply: Buffer): ProduceReply {
@@ -68,6 +93,32 @@ function decode(reply: Buffer): ProduceReply {
         from.array(() => [from.int32(), from.string()]) // record_errors
         return { topic, partition, errorCode, message: from.string(), baseOffset }
       })
+    })
+    .flat()
+  return { produced, throttleMs: from.int32() }
+}
+
+function decodeById(reply: Buffer, topics: ReadonlyMap<string, string>): ProduceReply {
+  const from = reader(reply)
+  from.tags()
+  const produced = from
+    .compactArray(() => {
+      const topic = topics.get(from.uuid().toString('hex')) ?? ''
+      const partitions = from.compactArray(() => {
+        const [partition, errorCode, baseOffset] = [from.int32(), from.int16(), from.int64()]
+        from.int64() // log_append_time_ms
+        from.int64() // log_start_offset
+        from.compactArray(() => {
+          from.int32()
+          from.compactString()
+          from.tags()
+        }) // record_errors
+        const message = from.compactString()
+        from.tags()
+        return { topic, partition, errorCode, message, baseOffset }
+      })
+      from.tags()
+      return partitions
     })
     .flat()
   return { produced, throttleMs: from.int32() }
