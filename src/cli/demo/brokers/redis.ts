@@ -5,6 +5,8 @@ import type { Broker } from '../broker.ts'
 import type { AuditEntry } from '../stage.ts'
 
 const PAGE = 5000
+/** The demo needs two cores for itself: what it only looks through and removes may take longer than a bridge's command. */
+const PATIENT = { ...redisFailFast, commandTimeout: 60_000 }
 
 /** A Redis stream. */
 export const redisBroker: Broker = {
@@ -14,16 +16,15 @@ export const redisBroker: Broker = {
   title: 'Redis',
   open: async ({ url }, { run, stack }) => {
     const { Redis } = await importClient('ioredis', () => import('ioredis'))
-    const connect = (): InstanceType<typeof Redis> => new Redis(url, { ...redisFailFast })
     stack.defer(async () => {
-      const redis = connect()
+      const redis = new Redis(url, PATIENT)
       const keys = await redis.keys(`*${run}*`)
       if (keys.length > 0) await redis.del(...keys)
       redis.disconnect()
     })
 
     async function* entries(): AsyncGenerator<AuditEntry> {
-      const redis = connect()
+      const redis = new Redis(url, PATIENT)
       try {
         for (let from = '-'; ; ) {
           const page = await redis.xrange(run, from, '+', 'COUNT', PAGE)
@@ -38,6 +39,6 @@ export const redisBroker: Broker = {
         redis.disconnect()
       }
     }
-    return { sink: { url, key: run }, source: redisStream(connect(), { key: run }), entries }
+    return { sink: { url, key: run }, source: redisStream(new Redis(url, { ...redisFailFast }), { key: run }), entries }
   },
 }
