@@ -3,6 +3,7 @@ import { type AuditOptions, auditor } from '../../core/audit.ts'
 import { FencedError, OptionError, ReflexError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
+import { appendPlanner, MOST_ALONE } from './append-planner.ts'
 import { type AuditedTopic, auditTopics } from './audit-topics.ts'
 import { openCheckpoints } from './checkpoint-topic.ts'
 import { createTopic, topicOnceThere } from './create-topic.ts'
@@ -212,10 +213,8 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const ends = new Map(resumption.ends)
   const last = new Map(resumption.last)
   const skipped = skippedEvents(resumption.found, resumption.between)
-  /** The next opening may have to find what goes without a transaction: not more than may be refilled. */
-  const maySendAlone = once && MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
-  let openEnded = false // as this writer's newest checkpoint says
-  let [transactionAt, appendedAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  const mayGoAlone = MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
+  const planner = appendPlanner(once ? (mayGoAlone ? 'needed' : 'all') : 'none')
   let failure: { readonly error: unknown } | undefined
 
   /** The destination is there, has kept its tail, and still has this writer. */
@@ -239,20 +238,16 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     const isIdle = events.length === 0 && next === cursor
     if (isIdle) {
       await checkTail()
-      if (!once || !openEnded) return formatMark({ count, topicId })
+      if (!once || !planner.isOpenEnded()) return formatMark({ count, topicId })
     }
-    if (!once && !openEnded && resumption.isOverstated) await sendCheckpoint({ cursor, openEnded: true })
+    if (!once && !planner.isOpenEnded() && resumption.isOverstated) await sendCheckpoint({ cursor, openEnded: true })
     const batches = batchesOf(skipped.without(events))
     await limit.check(batches)
-    const now = performance.now()
-    const isSmall = maySendAlone && !isIdle && events.length <= MOST_ALONE && now - appendedAt < ALONE_FOR_MS
-    const mayFollow = openEnded && now - transactionAt < ALONE_FOR_MS && batches.every(({ place }) => last.has(place))
-    const inTransaction = once && !(isSmall && mayFollow)
+    const isKnown = batches.every(({ place }) => last.has(place))
+    const plan = planner.next({ count: events.length, isKnown, isLast: isIdle })
+    const { inTransaction, openEnded } = plan
     if (inTransaction || !once) connection.forgetIdle()
-    if (inTransaction) {
-      transactionAt = now
-      await producer.begin([...batches, checkpointPartition])
-    }
+    if (inTransaction) await producer.begin([...batches, checkpointPartition])
     let unsent = batches
     try {
       const sent = await producer.send(batches)
@@ -264,7 +259,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
         last.set(place, lastId)
       }
       count += BigInt(events.length)
-      await sendCheckpoint({ cursor: next, openEnded: !once || isSmall })
+      await sendCheckpoint({ cursor: next, openEnded })
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
       if (inTransaction && !(error instanceof FencedError))
@@ -272,7 +267,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
       throw await limit.explain(error, unsent)
     }
     if (inTransaction) await producer.end('commit')
-    appendedAt = performance.now()
+    planner.appended(plan)
     cursor = next
     return formatMark({ count, topicId })
   }
@@ -280,7 +275,6 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     const checkpoint = { ...of, source, count, topics: states, ends, last, skip: skipped.left() }
     const value = Buffer.from(formatCheckpoint(checkpoint, topics.only))
     await producer.send([{ ...checkpointPartition, records: [{ key, value, headers: [] }] }])
-    openEnded = of.openEnded
   }
 
   return {
@@ -299,9 +293,5 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   }
 }
 
-/** So many events, soon after others, go without a transaction (docs/adr/0018). */
-const MOST_ALONE = 50
-/** After this a transaction is due, by which the coordinator sees whether another writer has taken over. */
-const ALONE_FOR_MS = 1000
 /** A broker that has just not answered need not answer this either. */
 const GIVE_UP_WITHIN_MS = 1000
