@@ -114,11 +114,11 @@ test.each(deliveries)(
       source: SOURCE,
     })
     onTestFinished(() => writer[Symbol.asyncDispose]())
-    const all = events(30)
-    await writer.append(all.slice(0, 10), '10')
-    for (const end of [20, 30]) {
+    const all = events(180) // so many at a time that they go in transactions
+    await writer.append(all.slice(0, 60), '60')
+    for (const end of [120, 180]) {
       await proxy.close('Produce')
-      await writer.append(all.slice(end - 10, end), String(end))
+      await writer.append(all.slice(end - 60, end), String(end))
     }
     expectOnce(await ids(), all)
   },
@@ -155,8 +155,10 @@ describe('a topic', () => {
     const writer = await made.open()
     const saved = await pump(writer, all, 10)
     await made.topics.admin.deleteTopics({ topics: [made.topic] })
-    const codes = [await errorOf(writer.append(all.slice(10, 15), '15')), await errorOf(made.open(saved))].map(codeOf)
-    expect(codes).toEqual(Array(2).fill('KAFKA_UNKNOWN_TOPIC_OR_PARTITION'))
+    expect(codeOf(await errorOf(writer.append(all.slice(10, 15), '15')))).toMatch(
+      /^KAFKA_UNKNOWN_TOPIC_(ID|OR_PARTITION)$/,
+    )
+    expect(codeOf(await errorOf(made.open(saved)))).toBe('KAFKA_UNKNOWN_TOPIC_OR_PARTITION')
     await kafkaSink(adapterClient(), { topic: made.topic }).createTopic()
     const again = await made.open(saved)
     expect(again.repair).toMatch(/made anew: refilling 10 events/)
