@@ -30,7 +30,7 @@ test('SQLite to SQLite: processes that are killed lose nothing and repeat nothin
 }, 120_000)
 
 for (const [name, { start, startForgetful, make, loses }] of Object.entries(brokers)) {
-  describe(`MySQL to ${name}`, () => {
+  describe(`MySQL to ${name}`, { timeout: 120_000 }, () => {
     let mysql: OwnServer
     let server: OwnServer
     beforeAll(async () => {
