@@ -35,8 +35,9 @@ export interface KafkaProducer {
   /** Begins the next transaction: what it will be sent to. Does nothing without a transactional id. */
   begin(partitions: readonly Pick<PartitionRecords, 'topic' | 'partition'>[]): Promise<void>
   /**
-   * Appends to all replicas in sync; in the transaction, if one has begun and not ended. Resolves with where, in the order given. `told` hears of what was appended, piece by piece, also
-   * before an error: the `count` records that follow those it was told of before, of the batch `i`, stand from `first` on.
+   * Appends to all replicas in sync; in the transaction, if one has begun and not ended. Resolves with where, in the order given. `told`
+   * hears of what was appended, piece by piece, also before an error: the `count` records that follow those it was told of before, of
+   * the batch `i`, stand from `first` on.
    */
   send(
     batches: readonly PartitionRecords[],

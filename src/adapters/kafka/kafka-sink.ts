@@ -213,8 +213,8 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   const ends = new Map(resumption.ends)
   const last = new Map(resumption.last)
   const skipped = skippedEvents(resumption.found, resumption.between)
-  const mayGoAlone = MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
-  const planner = appendPlanner(once ? (mayGoAlone ? 'needed' : 'all') : 'none')
+  const mayGoAlone = once && MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
+  const planner = appendPlanner(mayGoAlone ? 'needed' : once ? 'all' : 'none')
   let failure: { readonly error: unknown } | undefined
 
   /** The destination is there, has kept its tail, and still has this writer. */
