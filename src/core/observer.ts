@@ -12,6 +12,8 @@ export interface Observer {
     readonly handled: number
     readonly skipped: number
     readonly timestamp: number | undefined
+    /** When, epoch in ms, where that is known: a run has just looked at its clock. */
+    readonly at?: number | undefined
   }): void
   /**
    * So many events were handled, and each took `ms`, or so on average; what is skipped is not among them. Events that together took

@@ -94,7 +94,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
   async function save(): Promise<void> {
     savedAt = clock.now()
     if (position === undefined) return
-    observer.progress?.({ cursor: position, handled, skipped, timestamp })
+    observer.progress?.({ cursor: position, handled, skipped, timestamp, at: savedAt })
     handled = 0
     skipped = 0
     const settled = consumer.settled?.()
@@ -199,7 +199,7 @@ export async function run({ stream, cursors, consumer }: RunSpec, options: RunOp
         await breathe(now)
         lookedAt = clock.now()
       }
-      look(clock.now())
+      if (done - passed > seen) look(clock.now())
     } catch (error) {
       if (stage === 'handle') eventId = events[done]?.id
       throw error

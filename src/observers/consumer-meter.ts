@@ -29,7 +29,7 @@ export interface ConsumerMeter extends ConsumerCounts {
 
 /** Options of `consumerMeter`. */
 export interface ConsumerMeterOptions {
-  /** Epoch in ms. Default: the machine's clock. */
+  /** Epoch in ms, where the time of what is observed is not told. Default: the machine's clock. */
   readonly now?: (() => number) | undefined
   /** Is told of every observation, in seconds, that goes into a histogram. */
   readonly onObserved?: ((what: 'eventAge' | 'latency', seconds: number) => void) | undefined
@@ -48,13 +48,16 @@ export function consumerMeter({ now = Date.now, onObserved }: ConsumerMeterOptio
   const eventAge = histogram(ageBounds)
   const latency = histogram(latencyBounds)
   /** A sum that has been no number once, or has fallen, is of no use from then on. */
-  const observe = (what: 'eventAge' | 'latency', ms: number, times: number): void => {
-    if (!Number.isFinite(ms)) return
-    const seconds = Math.max(0, ms) / 1000 // clocks differ, and are set back
-    if (what === 'eventAge') eventAge.observe(seconds, times)
-    else latency.observe(seconds, times)
-    onObserved?.(what, seconds)
-  }
+  const observing =
+    (what: 'eventAge' | 'latency', { observe }: Histogram) =>
+    (ms: number, times: number): void => {
+      if (!Number.isFinite(ms)) return
+      const seconds = Math.max(0, ms) / 1000 // clocks differ, and are set back
+      observe(seconds, times)
+      onObserved?.(what, seconds)
+    }
+  const observeAge = observing('eventAge', eventAge)
+  const observeLatency = observing('latency', latency)
   let active = false
   let position: Cursor | undefined
   const observer: Required<Observer> = {
@@ -62,13 +65,13 @@ export function consumerMeter({ now = Date.now, onObserved }: ConsumerMeterOptio
       active = true
       position = cursor
     },
-    progress: ({ cursor, handled, skipped, timestamp }) => {
+    progress: ({ cursor, handled, skipped, timestamp, at }) => {
       position = cursor
       counts.handled += handled
       counts.skipped += skipped
-      if (handled > 0 && timestamp !== undefined) observe('eventAge', now() - timestamp, 1)
+      if (handled > 0 && timestamp !== undefined) observeAge((at ?? now()) - timestamp, 1)
     },
-    timed: ({ count, ms }) => observe('latency', ms, count),
+    timed: ({ count, ms }) => observeLatency(ms, count),
     saved: () => {},
     repaired: () => {
       counts.repairs++

@@ -1,4 +1,5 @@
 import { untilAborted } from '../core/abort.ts'
+import { type Clock, systemClock } from '../core/clock.ts'
 import { OptionError, ReflexError } from '../core/errors.ts'
 import type { Cursor } from '../core/event.ts'
 import type { Observer } from '../core/observer.ts'
@@ -15,12 +16,21 @@ export interface Followed<T> {
   readonly ended: Promise<T>
   /**
    * Resolves once the stored cursor is at or past what is the head of the source at this call; at once where the log is empty. Rejects as the run does,
-   * with `RUN_ENDED` if it ends before, and with the signal's reason.
+   * with `RUN_ENDED` if it ends before, and with the signal's reason; where the source does not answer, 5 s after the end of the run at the latest.
    */
   whenCaughtUp(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
   /** Resolves once the stored cursor is at or past this event, which is then handled or skipped. Rejects as `whenCaughtUp`. */
   whenProcessed(eventId: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
 }
+
+/** Options of `follow`. */
+export interface FollowOptions {
+  /** Default: the machine's clock. */
+  readonly clock?: Clock | undefined
+}
+
+/** A source that has not answered by then does not answer (rule 3). */
+const ANSWER_WITHIN_MS = 5000
 
 /**
  * Starts a run that others can wait for, with an observer that it must be given. A restart of a supervised run is no end.
@@ -33,6 +43,7 @@ export interface Followed<T> {
 export function follow<T>(
   source: Pick<Source, 'name' | 'stream' | 'head' | 'compare'>,
   start: (observer: Observer) => Promise<T>,
+  { clock = systemClock }: FollowOptions = {},
 ): Followed<T> {
   const { compare, head } = source
   if (compare === undefined || head === undefined)
@@ -89,21 +100,41 @@ export function follow<T>(
     }
   }
 
-  /** Asks the source something, but waits no longer than until the run fails: a wait that was begun before rejects with it. */
-  async function ask<Answer>(question: Promise<Answer>, signal: AbortSignal | undefined): Promise<Answer> {
-    if (over !== undefined) return untilAborted(question, signal)
-    const answer = Promise.withResolvers<Answer>()
+  /**
+   * Asks the source something. A wait that was begun before rejects with the failure of the run at once; else, when the run is over, the
+   * source has as long to answer as any has: it may just not have come to it.
+   */
+  async function ask<Answer>(
+    question: (signal: AbortSignal) => Promise<Answer>,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
+    const isLater = over !== undefined
+    const [answered, given] = [new AbortController(), new AbortController()]
+    const ending = signal === undefined ? given.signal : AbortSignal.any([signal, given.signal])
     const settle = (): boolean => {
-      if (over?.isFailure !== true || signal?.aborted) return false
-      answer.reject(over.error)
-      return true
+      if (over === undefined || signal?.aborted) return false
+      waiting.delete(settle)
+      const { error, isFailure } = over
+      if (isFailure && !isLater) given.abort(error)
+      else
+        clock.sleep(ANSWER_WITHIN_MS, answered.signal).then(
+          () => given.abort(error),
+          () => {},
+        )
+      return given.signal.aborted
     }
     waiting.add(settle)
-    question.finally(() => waiting.delete(settle)).then(answer.resolve, answer.reject)
-    try {
-      return await untilAborted(answer.promise, signal)
-    } finally {
+    settle()
+    const answer = question(ending)
+    const done = (): void => {
       waiting.delete(settle)
+      answered.abort('answered') // a reason without a stack: nobody sees it
+    }
+    answer.then(done, done)
+    try {
+      return await untilAborted(answer, ending)
+    } finally {
+      done()
     }
   }
 
@@ -111,9 +142,9 @@ export function follow<T>(
     ended,
     whenProcessed: (eventId, { signal } = {}) => until(eventId, signal),
     whenCaughtUp: async ({ signal } = {}) => {
-      const target = await ask(head.call(source, { signal }), signal)
+      const target = await ask((o) => head.call(source, { signal: o }), signal)
       // Of a log that is empty, no cursor is ever stored.
-      if (reached === '' && (await ask(oldestUnread(source, '', { signal }), signal)) === undefined) return
+      if (reached === '' && (await ask((o) => oldestUnread(source, '', { signal: o }), signal)) === undefined) return
       await until(target, signal)
     },
   }

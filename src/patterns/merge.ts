@@ -1,3 +1,4 @@
+import { untilAborted } from '../core/abort.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
 import {
   codeOf,
@@ -43,14 +44,24 @@ export function merge(name: string, sources: readonly Source[]): Source {
   if (twice !== undefined)
     throw new OptionError(`${name}: expected sources of different names, but found two of ${JSON.stringify(twice)}`)
 
-  /** Asks every source; the first error is told with the name of its source. */
-  async function each<T>(ask: (part: Source, i: number) => Promise<T>, signal: AbortSignal | undefined): Promise<T[]> {
-    const answers = await Promise.allSettled(parts.map(ask))
-    signal?.throwIfAborted()
-    return answers.map((answer, i) => {
-      if (answer.status === 'fulfilled') return answer.value
-      throw errorOf(name, names[i] as string, answer.reason)
+  /** Asks every source. The first error, which is told with the name of its source, aborts the signal of the others: each is to end by it. */
+  async function each<T>(
+    ask: (part: Source, i: number, signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T[]> {
+    const failed = new AbortController()
+    const ending = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal])
+    const asked = parts.map(async (part, i) => {
+      try {
+        return await ask(part, i, ending)
+      } catch (error) {
+        if (!ending.aborted) failed.abort(errorOf(name, names[i] as string, error))
+        throw error
+      }
     })
+    const answers = await Promise.allSettled(asked)
+    ending.throwIfAborted()
+    return answers.map((answer) => (answer as PromiseFulfilledResult<T>).value)
   }
 
   const stream: StreamFunc = async (after, options) => {
@@ -62,7 +73,8 @@ export function merge(name: string, sources: readonly Source[]): Source {
     let streams: EventStream[]
     try {
       streams = await each(
-        async (part, i) => opened.use(await openStream(part.stream, from[i] as Cursor, options)),
+        async (part, i, ending) =>
+          opened.use(await openStream(part.stream, from[i] as Cursor, { ...options, signal: ending })),
         signal,
       )
     } catch (error) {
@@ -134,10 +146,13 @@ export function merge(name: string, sources: readonly Source[]): Source {
   const has = (member: 'head' | 'at' | 'backlog' | 'blocked'): boolean =>
     parts.every((part) => part[member] !== undefined)
   const vectorOf = async (
-    ask: (part: Source) => Promise<Cursor> | undefined,
+    ask: (part: Source, signal: AbortSignal) => Promise<Cursor> | undefined,
     signal: AbortSignal | undefined,
   ): Promise<Cursor> => {
-    const positions = await each(async (part) => (await ask(part)) ?? '', signal)
+    const positions = await each(async (part, _, ending) => {
+      const asking = ask(part, ending)
+      return asking === undefined ? '' : await untilAborted(asking, ending)
+    }, signal)
     return formatVector(
       names,
       positions.map((position) => vectorPart(position, undefined)),
@@ -146,13 +161,19 @@ export function merge(name: string, sources: readonly Source[]): Source {
   return {
     name,
     stream,
-    ...(has('head') ? { head: (o = {}) => vectorOf((part) => part.head?.(o), o.signal) } : {}),
-    ...(has('at') ? { at: (time: number, o = {}) => vectorOf((part) => part.at?.(time, o), o.signal) } : {}),
+    ...(has('head') ? { head: (o = {}) => vectorOf((part, signal) => part.head?.({ signal }), o.signal) } : {}),
+    ...(has('at')
+      ? { at: (time: number, o = {}) => vectorOf((part, signal) => part.at?.(time, { signal }), o.signal) }
+      : {}),
     ...(has('backlog')
       ? {
           backlog: async (after: Cursor, o = {}) => {
             const from = parseVector(name, names, after)
-            const all = await each(async (part, i) => part.backlog?.(from[i] as Cursor, o), o.signal)
+            const all = await each(
+              async (part, i, signal) =>
+                untilAborted((async () => part.backlog?.(from[i] as Cursor, { signal }))(), signal),
+              o.signal,
+            )
             return {
               count: all.reduce((sum, one) => sum + (one?.count ?? 0n), 0n),
               unit: all.every((one) => one?.unit === 'events') ? 'events' : 'positions',

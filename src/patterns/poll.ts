@@ -42,7 +42,7 @@ export interface PollOptions extends Pick<Source, 'head' | 'backlog' | 'at' | 'c
  * there is no more, which may hold events that came since. `fromHead` needs a `head` that is never `""`, and is refused without one.
  *
  * An error of a request, and an answer that is late, is a `POLL_FAILED`, unless it has a code of its own; a page that breaks the
- * contract of `FetchPage` is a `SOURCE_CONTRACT`: too long, or not moving on; with `compare` also one that goes back, or whose events are out
+ * contract of `FetchPage` is a `SOURCE_CONTRACT`: too long, not moving on, or with an event twice; with `compare` also one that goes back, or whose events are out
  * of order or beyond its cursor. Both end the stream: whoever opened it starts again (`supervise`).
  *
  * Throws an `OptionError` on a limit that is not a whole number from 1 on, for `maxIntervalMs` below `intervalMs`, and for `head` without
@@ -127,7 +127,10 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
     if (isSame && (events.length > 0 || more))
       return `expected a cursor that moves on, but it is the same, with ${events.length} events and more: ${more}`
     if (cursor === '' && after !== '') return 'expected a cursor that moves on, but found ""'
-    if (compare === undefined) return undefined
+    if (compare === undefined) {
+      const isOnce = new Set([after, ...events.map(({ id }) => id)]).size > events.length
+      return isOnce ? undefined : 'expected each event once, and not that of the cursor, but found one again'
+    }
     if (after !== '' && compare(cursor, after) < 0) return `expected a cursor that moves on, but ${cursor} is before it`
     let before = after
     for (const { id } of events) {
@@ -152,6 +155,8 @@ export function poll(name: string, fetchPage: FetchPage, options: PollOptions = 
       end !== '' && (position === '' || (compare?.(position, end) ?? 0) < 0)
     const end = toHead ? pinned : undefined
     let proof = fromHead ? undefined : await get(after, signal) // and the first page
+    if (pinned !== undefined && isBehind(pinned, after))
+      throw new CursorAheadError(name, { cursor: after, reason: 'beyond', found: pinned })
     const closed = new AbortController()
 
     async function* batches(): AsyncGenerator<Batch> {

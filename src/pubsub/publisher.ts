@@ -152,7 +152,11 @@ function turnsByKey(): { take(key: string): { readonly before: Promise<void> | u
 /** About as many as it has on the way. */
 function bytesOf({ metadata, foreignId, headers }: Event): number {
   let bytes = (metadata?.length ?? 0) + foreignId.length
-  for (const name in headers) bytes += name.length + (headers[name]?.length ?? 0)
+  for (const name in headers) {
+    const value = headers[name] ?? ''
+    if (typeof value === 'string') bytes += name.length + value.length
+    else for (const each of value) bytes += name.length + each.length
+  }
   return bytes
 }
 

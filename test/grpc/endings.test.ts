@@ -166,6 +166,39 @@ it.each([
   expect(read).toEqual({ ids: idsUpTo(1500), code })
 })
 
+it.each([
+  ['from the beginning', () => 0, 2],
+  ['with the event of its cursor', (after: number) => after - 1, 2],
+  ['at one place and another in turn', (_: number, call: number) => (call % 2) * 100 + 100, 4],
+])(
+  'a server that is asked again and begins %s is soon asked no more, and not heard again where that is seen at once',
+  async (_, begins, most) => {
+    let calls = 0
+    await using serving = await byHand((call) => {
+      const after = Number(fromBinary(StreamRequestSchema, call.request).after)
+      const from = ++calls === 1 ? after : begins(after, calls)
+      // Of one that is asked without bound the test sees the end all the same.
+      const count = calls > 10 ? 0 : 1500
+      for (const event of numbered(from, count)) call.write(encodeEvent({ ...event, metadata: null }))
+      call.emit('error', {
+        code: status.UNKNOWN,
+        details: 'recv error 2: the event stream has reached the current head',
+      })
+    })
+    using client = connect(serving.port)
+    const source = grpcSource({ client, server: 'luno/reflex' })
+    let read: Awaited<ReturnType<typeof readSlowly>> = { ids: [], code: undefined }
+    // What is read so fast that nothing is overtaken comes to its end.
+    for (let pauseMs = 40; read.code === undefined && pauseMs < 1000; pauseMs *= 2) {
+      calls = 0
+      read = await readSlowly(source, () => pauseMs, true)
+    }
+    expect(read.code).toBe('SOURCE_CONTRACT')
+    expect(calls).toBeLessThanOrEqual(most)
+    if (most === 2) expect(read.ids).toEqual(idsUpTo(read.ids.length))
+  },
+)
+
 it('a stream that has ended is at its end for the server too: stopping does not wait for clients that do not read', async () => {
   for (const server of kinds) {
     const served = serveStream(failing(1_000_000, 100, () => new Error('unreachable')))

@@ -288,9 +288,11 @@ describe('grpcSource', () => {
     const spec = { stream: grpcSource({ client }).stream, cursors: memoryCursors(), consumer }
     await expect(run(spec)).rejects.toMatchObject({ code: 'GRPC_MESSAGE_TOO_LARGE', kind: 'oversize' })
     server.kill()
+    // The deadline is the end of a wait for a connection too, where a machine under load comes to it first.
+    const code = expect.stringMatching(/^GRPC_(UNAVAILABLE|DEADLINE_EXCEEDED)$/)
     const { stream } = grpcSource({ client, deadlineMs: 300 })
     await expect(run({ ...spec, stream })).rejects.toMatchObject({ retriable: true })
-    await expect(run({ ...spec, stream })).rejects.toMatchObject({ code: 'GRPC_UNAVAILABLE', retriable: true })
+    await expect(run({ ...spec, stream })).rejects.toMatchObject({ code, retriable: true })
   })
 
   it('refuses a client that tries again by itself or would not notice a dead server, a path that is none, and other mistakes', () => {

@@ -46,6 +46,7 @@ it('sends in order, one request at a time within its bounds, and tells each wher
           },
           failed: async (error, records) => {
             for (const each of [...records, ...lane.takeUnsent()]) each.reject(error)
+            return []
           },
           idle: () => idled++,
         })
@@ -92,7 +93,7 @@ it('puts what comes while a request is under way into the next one', async () =>
       await new Promise((resolve) => setTimeout(resolve, 5))
       told(records.length, 0n)
     },
-    failed: async () => {},
+    failed: async () => [],
     idle: () => {},
   })
   await Promise.all(
@@ -102,4 +103,27 @@ it('puts what comes while a request is under way into the next one', async () =>
     ),
   )
   expect(sizes).toEqual([5000, 5000, 2000])
+})
+
+it('sends what is added in the very turn in which it finds nothing more to send', async () => {
+  const sent = Promise.withResolvers<void>()
+  const lane = publishLane(0, {
+    send: async () => sent.resolve(),
+    failed: async () => [],
+    idle: () => {},
+  })
+  const add = (send: () => void, reject: () => void): void =>
+    lane.add({ record: record(0, 0), send, resolve: () => {}, reject })
+  const gone = (): void => {
+    throw new Error('gone')
+  }
+  add(gone, () =>
+    queueMicrotask(() =>
+      add(
+        () => {},
+        () => {},
+      ),
+    ),
+  )
+  await sent.promise
 })

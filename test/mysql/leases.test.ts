@@ -8,13 +8,16 @@ import { testDatabase } from './database.ts'
 
 describe('mysqlLeases', () => {
   it('grants a lease to one at a time, by its own clock, under tokens that only grow', async () => {
-    const { pool, poolOf } = await testDatabase()
+    const { pool, poolOf, sql } = await testDatabase()
     await mysqlLeases(pool).createTable()
     await mysqlLeases(pool).createTable()
     // As the pools of another process: one whose session has another idea of time, and one that counts rows differently.
     const pools = [pool, poolOf({ timezone: 'Z' }), poolOf({ flags: ['-FOUND_ROWS'] })]
     let opened = 0
-    await checkLeases(() => mysqlLeases(pools[opened++ % pools.length] as typeof pool))
+    await checkLeases(
+      () => mysqlLeases(pools[opened++ % pools.length] as typeof pool),
+      (lease) => sql(`delete from leases where name = '${lease}'`),
+    )
   })
 
   it('keeps the token when nobody has the lease, and names what it cannot do', async () => {

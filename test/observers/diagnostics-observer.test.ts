@@ -46,6 +46,7 @@ test('what an observer is told is published, with the name', async () => {
   observer.repaired('refilled')
   observer.passed({ eventId: '9', as: 'skipped', reason: 'x' })
   const name = 'mailer'
+  const at = clock.now()
   const error = expect.objectContaining({ cause: broken })
   expect(heard).toEqual([
     ['opened', { name, cursor: '' }],
@@ -54,9 +55,9 @@ test('what an observer is told is published, with the name', async () => {
     ['restarting', { name, delayMs: 50, failures: 1, error }],
     ['opened', { name, cursor: '' }],
     ['timed', { name, count: 1, ms: 0 }],
-    ['progress', { name, cursor: '1', handled: 1, skipped: 0, timestamp: 7 }],
+    ['progress', { name, cursor: '1', handled: 1, skipped: 0, timestamp: 7, at }],
     ['saved', { name, cursor: '1@1' }],
-    ['progress', { name, cursor: '1', handled: 0, skipped: 0, timestamp: 7 }],
+    ['progress', { name, cursor: '1', handled: 0, skipped: 0, timestamp: 7, at }],
     ['closed', { name }],
     ['repaired', { name, text: 'refilled' }],
     ['passed', { name, eventId: '9', as: 'skipped', reason: 'x' }],

@@ -9,6 +9,7 @@ import { prometheusMetrics } from '../../src/observers/index.ts'
 import { parsePrometheus } from '../service/admin/parse-prometheus.ts'
 import { eventually } from '../tools/reader.ts'
 import { resourceScope } from '../tools/resource-scope.ts'
+import { simulatedClock } from '../tools/simulated-clock.ts'
 
 /** The samples of one consumer without labels of their own, by names without `reflex_consumer_`. */
 function valuesOf(text: string, consumer: string): Record<string, number> {
@@ -242,6 +243,17 @@ describe('prometheus metrics', () => {
         },
       ),
     )
+  })
+
+  test('count the age of an event by the clock of its run', async () => {
+    const clock = simulatedClock()
+    const log = memoryLog()
+    log.append({ type: 1, foreignId: 'a', timestamp: clock.now() - 3000 })
+    const metrics = prometheusMetrics()
+    const consumer = { name: 'c', handle: () => clock.pass(500) }
+    const spec = { stream: log.source.stream, cursors: memoryCursors(), consumer }
+    await clock.until(run(spec, { toHead: true, clock, observer: metrics.consumer('c') }))
+    expect(valuesOf(await metrics.text(), 'c')['event_age_seconds_sum']).toBe(3.5)
   })
 
   test('without a source leave out what only that can tell', async () => {

@@ -224,6 +224,76 @@ describe('follow', () => {
     })
   })
 
+  describe('a source that does not answer', () => {
+    const silent = (): Promise<never> => new Promise(() => {})
+
+    /** A run over a source that is asked for its head, or for its oldest event, and says nothing; ended and failed as is said. */
+    function scene({ asked, ends }: { asked: 'head' | 'oldest'; ends: 'well' | 'badly' }) {
+      const world = simulation([])
+      const signals: (AbortSignal | undefined)[] = []
+      const running = Promise.withResolvers<void>()
+      const { source } = logOf(0)
+      const followed = follow(
+        {
+          ...source,
+          head: async ({ signal } = {}) => {
+            if (asked === 'oldest') return '3'
+            signals.push(signal)
+            return silent()
+          },
+          stream: async (_, { signal }) => {
+            signals.push(signal)
+            return silent()
+          },
+        },
+        () => running.promise,
+        { clock: world.clock },
+      )
+      followed.ended.catch(() => {})
+      return {
+        world,
+        signals,
+        followed,
+        end: ends === 'well' ? running.resolve : () => running.reject(new Error('broken')),
+      }
+    }
+
+    test.each(['head', 'oldest'] as const)(
+      'is waited for as long as any source may take to answer once the run is over, and then left alone: %s',
+      async (asked) => {
+        for (const begins of ['before the end', 'after it'] as const) {
+          for (const ends of ['well', 'badly'] as const) {
+            const { world, signals, followed, end } = scene({ asked, ends })
+            if (begins === 'after it') end()
+            await turns()
+            const waiting = errorOf(followed.whenCaughtUp())
+            await turns()
+            if (begins === 'before the end') end()
+            await turns()
+            const isAtOnce = ends === 'badly' && begins === 'before the end'
+            expect(signals.map((signal) => signal?.aborted)).toEqual([isAtOnce])
+            const beganAt = world.clock.now()
+            const error = await world.run(waiting)
+            expect(error).toMatchObject(ends === 'well' ? { code: 'RUN_ENDED' } : { message: 'broken' })
+            expect(world.clock.now() - beganAt).toBe(isAtOnce ? 0 : 5000)
+            expect(signals.map((signal) => signal?.aborted)).toEqual([true])
+          }
+        }
+      },
+    )
+
+    test('may answer after the end of the run', async () => {
+      const head = Promise.withResolvers<string>()
+      const { source } = logOf(1)
+      const followed = follow({ ...source, head: () => head.promise }, async (observer) => observer.saved?.('1'))
+      const waiting = followed.whenCaughtUp()
+      await followed.ended
+      await turns()
+      head.resolve('1')
+      await waiting
+    })
+  })
+
   test('waits for what is settled, not for what was only begun', async () => {
     const log = logOf(2)
     const stop = new AbortController()

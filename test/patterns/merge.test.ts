@@ -304,6 +304,28 @@ describe('an error', () => {
     expect(closed).toEqual(['a'])
   })
 
+  test('of one source is told at once, whatever the others are still waiting for, and what they open later is closed', async () => {
+    const late = Promise.withResolvers<void>()
+    const closed = Promise.withResolvers<string>()
+    const ignoring = async (): Promise<never> => new Promise(() => {})
+    const slow: Source = {
+      ...{ name: 'slow', head: ignoring, at: ignoring, backlog: ignoring },
+      stream: async () => {
+        await late.promise
+        return eventStream((async function* () {})(), () => closed.resolve('closed'))
+      },
+    }
+    const refuse = (): Promise<never> => Promise.reject(new Error('refused'))
+    const refuses: Source = { name: 'refuses', stream: refuse, head: refuse, at: refuse, backlog: refuse }
+    const merged = merge('all', [slow, refuses])
+    for (const asking of [merged.stream('', {}), merged.head?.(), merged.at?.(1), merged.backlog?.('')])
+      expect(String(await within(errorOf(asking as Promise<unknown>), 5000, 'the error'))).toContain(
+        'source "refuses": refused',
+      )
+    late.resolve()
+    expect(await within(closed.promise, 5000, 'the end')).toBe('closed')
+  })
+
   test('is it to merge nothing, or two sources of one name', () => {
     expect(() => merge('all', [])).toThrow('expected at least one source')
     expect(() => merge('all', [quiet('a'), quiet('b'), quiet('a')])).toThrow('found two of "a"')

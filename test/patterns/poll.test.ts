@@ -127,6 +127,46 @@ describe('toHead (luno/reflex leaves it out here)', () => {
   })
 })
 
+describe('an API that repeats itself or shrinks', () => {
+  test('is not believed: no event is given twice, with or without compare', async () => {
+    const ids = fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 4 })
+    await fc.assert(
+      fc.asyncProperty(fc.array(ids, { maxLength: 4 }), async (given) => {
+        const pages = given.map((page, i): Page => ({ events: page.map(event), cursor: `c${i}`, more: true }))
+        const cursors: string[] = []
+        // Each page ends with its last event, so that the next one is asked for after that.
+        const answers = pages.map(({ events, more }, i) => ({ events, cursor: events.at(-1)?.id ?? `c${i}`, more }))
+        const read: string[] = []
+        let code: unknown
+        const { stream } = poll('api', async (after) => {
+          cursors.push(after)
+          return answers[cursors.length - 1] ?? { events: [], cursor: after, more: false }
+        })
+        try {
+          for await (const batch of await stream('', { toHead: true })) {
+            const before = cursors.at(-1)
+            read.push(...batch.events.map(({ id }) => id))
+            expect(new Set(batch.events.map(({ id }) => id)).size).toBe(batch.events.length)
+            expect(batch.events.map(({ id }) => id)).not.toContain(before)
+          }
+        } catch (error) {
+          code = (error as { code?: unknown }).code
+          if (code === undefined) throw error
+        }
+        expect([undefined, 'SOURCE_CONTRACT']).toContain(code)
+      }),
+    )
+  })
+
+  test('a cursor beyond its head is an error where the head is known, not the end', async () => {
+    const compare = (a: string, b: string): number => Number(a) - Number(b)
+    const { stream } = poll('api', nothing, { head: async () => '5', compare })
+    expect(await errorOf(stream('9', { toHead: true }))).toMatchObject({ code: 'CURSOR_AHEAD', reason: 'beyond' })
+    await using open = reader(await stream('5', { toHead: true }))
+    expect(await open.rest()).toEqual([])
+  })
+})
+
 describe('an idle API', () => {
   test('is asked less and less often, until something comes', async () => {
     const clock = simulatedClock()

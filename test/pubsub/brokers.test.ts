@@ -241,3 +241,22 @@ describe('a Redis stream that refuses an entry', () => {
     expect(await redis.xlen(key)).toBe(1)
   })
 })
+
+describe('a Redis server that does not know the script of the publisher', () => {
+  it('appends what is published with a key, and without, in the order of the calls', async () => {
+    const redis = new Redis(inject('servers').redis.url, { ...redisFailFast })
+    onTestFinished(() => redis.disconnect())
+    for (let round = 0; round < 5; round++) {
+      const key = fresh('pubsub')
+      await redis.script('FLUSH')
+      const { publish } = publisher({ to: redisPublisher(redis, { key, dedupeMs: 60_000 }), client: 'web-1' })
+      const publishing: Promise<{ readonly id: string }>[] = []
+      for (let i = 0; i < 100; i++) {
+        publishing.push(publish({ type: i }, i % 3 === 0 ? { idempotencyKey: `${round}/${i}` } : {}))
+        if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      const ids = (await Promise.all(publishing)).map(({ id }) => id)
+      expect((await redis.xrange(key, '-', '+')).map(([id]) => id)).toEqual(ids)
+    }
+  })
+})

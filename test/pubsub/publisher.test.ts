@@ -248,6 +248,32 @@ describe('publisher', () => {
     )
   })
 
+  it('counts all that an event has on the way: what is in its headers too, each value of those that have several', async () => {
+    const release = Promise.withResolvers<void>()
+    const under: string[] = []
+    const to: Appender = {
+      name: 'stuck',
+      honours: [],
+      append: async ({ foreignId }) => {
+        under.push(foreignId)
+        await release.promise
+        return { id: '1', duplicate: false }
+      },
+    }
+    const { publish } = publisher({ to, client: 'test' })
+    const value = 'x'.repeat(1 << 20)
+    const publishing = [
+      publish({ foreignId: 'one', headers: { h: value } }),
+      publish({ foreignId: 'six', headers: { h: Array.from({ length: 6 }, () => value) } }),
+      publish({ foreignId: 'two', headers: { h: [value, value] } }),
+    ]
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(under).toEqual(['one', 'six'])
+    release.resolve()
+    await Promise.all(publishing)
+    expect(under).toEqual(['one', 'six', 'two'])
+  })
+
   it('has no more than 5,000 under way, and what waits can be aborted', async () => {
     const release = Promise.withResolvers<void>()
     let under = 0

@@ -14,5 +14,7 @@ it('grants a lease to one at a time, by its own clock, under tokens that only gr
   await expect(first.get('orders')).rejects.toMatchObject({ code: 'TABLE_MISSING' })
   first.createTable()
   first.createTable()
-  await checkLeases(open)
+  const database = openSqlite(path)
+  onTestFinished(() => database.close())
+  await checkLeases(open, (lease) => database.prepare('delete from leases where name = ?').run(lease))
 })

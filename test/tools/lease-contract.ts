@@ -3,8 +3,8 @@ import type { Leases } from '../../src/core/lease.ts'
 
 const TTL_MS = 60_000
 
-/** What every store of leases promises; `open` opens the same store as another process would. */
-export async function checkLeases(open: () => Leases): Promise<void> {
+/** What every store of leases promises; `open` opens the same store as another process would, `remove` deletes the row of a lease. */
+export async function checkLeases(open: () => Leases, remove: (lease: string) => unknown): Promise<void> {
   const [mine, theirs] = [open(), open()]
   const a = { holder: 'a', ttlMs: TTL_MS }
   const b = { holder: 'b', ttlMs: TTL_MS }
@@ -53,6 +53,16 @@ export async function checkLeases(open: () => Leases): Promise<void> {
   expect(await theirs.renew('orders', { token: third, ttlMs: TTL_MS })).toBe(false)
   await theirs.release('orders', { token: third })
   expect((await theirs.get('orders'))?.holder).toBe('a')
+
+  // A row that somebody deletes takes the lease from who has it, and the token grows on: the lease of another is not taken for its own.
+  const before = await tokenOf(mine.acquire('deleted', a))
+  await remove('deleted')
+  expect(await mine.renew('deleted', { token: before, ttlMs: TTL_MS })).toBe(false)
+  const after = await tokenOf(theirs.acquire('deleted', b))
+  expect(after).toBeGreaterThan(before)
+  expect(await mine.renew('deleted', { token: before, ttlMs: TTL_MS })).toBe(false)
+  await mine.release('deleted', { token: before })
+  expect((await mine.get('deleted'))?.holder).toBe('b')
 
   // Of many at once, one.
   const stores = Array.from({ length: 4 }, open)

@@ -120,6 +120,19 @@ export function grpcSource(options: GrpcSourceOptions): Source {
 
     async function* batches(): AsyncGenerator<Batch> {
       let position = after
+      /** What has overtaken events, so that they were asked for again. */
+      let overtook: ReflexError | undefined
+      let isAtBeginning = true
+      const beginnings = new Set<string>()
+      /** A server that does not heed its cursor would be asked for the same events again and again. */
+      const checkBeginning = ({ events: [first], cursor }: StreamMessage): void => {
+        const begins = first?.id ?? cursor
+        if (begins === undefined || (first === undefined && begins === position)) return
+        isAtBeginning = false
+        if (overtook !== undefined && (begins === position || beginnings.has(begins)))
+          throw notHeeded(name, { position, begins, cause: overtook })
+        beginnings.add(begins)
+      }
       let taken: readonly Buffer[] | undefined = first && [first]
       if (first !== undefined && fromHead) {
         // The pinned head is a batch of its own, whatever has come after it by now.
@@ -133,6 +146,8 @@ export function grpcSource(options: GrpcSourceOptions): Source {
           // Nobody asks again after such an end, so what it has overtaken is asked for here: until one is read to its end, which a
           // log that grows faster than it is read may put off.
           if (inbox.mayHaveLost && !error.retriable) {
+            overtook = error
+            isAtBeginning = true
             inbox = ask(position)
             continue
           }
@@ -146,6 +161,7 @@ export function grpcSource(options: GrpcSourceOptions): Source {
           try {
             const message = decode(name, bytes, cursor ?? position)
             checkSameLog(message, cursor ?? position)
+            if (isAtBeginning) checkBeginning(message)
             for (const event of message.events) if (!isGo || types?.includes(event.type) !== false) events.push(event)
             cursor = message.cursor ?? cursor
           } catch (error) {
@@ -185,6 +201,15 @@ export function grpcSource(options: GrpcSourceOptions): Source {
   }
 
   return { name, stream }
+}
+
+function notHeeded(name: string, o: { position: Cursor; begins: string; cause: ReflexError }): ReflexError {
+  return new ReflexError(
+    'SOURCE_CONTRACT',
+    `${name}: expected what follows the cursor ${JSON.stringify(o.position)} and had been overtaken by the end of the stream, but the server begins ` +
+      `with ${JSON.stringify(o.begins)} again: it does not heed the cursor that it is given, or includes its event. Correct its stream; it ended with: ${o.cause.message}`,
+    { cause: o.cause, retriable: false },
+  )
 }
 
 /** The message in which the server says that the stream is open; undefined if the call has ended. */

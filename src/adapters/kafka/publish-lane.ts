@@ -20,26 +20,32 @@ export type SendRecords = (
 /** The records for one partition: what comes while a request is under way goes with the next one. */
 export interface PublishLane {
   add(one: Unpublished): void
-  /** Takes away what has not been sent. */
+  /** Sends nothing more; what is added from then on is kept. */
+  stop(): void
+  /** Takes away what has not been sent, in order. */
   takeUnsent(): readonly Unpublished[]
+  /** A request is under way, or about to be. */
   readonly isBusy: boolean
+}
+
+/** Options of `publishLane`. */
+export interface PublishLaneOptions {
+  readonly send: SendRecords
+  /** Is told of a request that fails, with those of its records that have not been told of. What it returns of them counts as unsent. Never rejects. */
+  failed(error: unknown, records: readonly Unpublished[]): Promise<readonly Unpublished[]>
+  /** Called whenever it is no longer busy. */
+  idle(): void
 }
 
 /** A request stays below what a producer sends at once to a partition. */
 const MOST_BYTES = 512 * 1024
 const MOST_RECORDS = 5000
 
-/** Makes a lane. A request that fails is told to `failed`, with those of its records that have not been told of; nothing is sent after it. */
-export function publishLane(
-  partition: number,
-  {
-    send,
-    failed,
-    idle,
-  }: { send: SendRecords; failed(error: unknown, records: readonly Unpublished[]): Promise<void>; idle(): void },
-): PublishLane {
+/** Makes a lane. It stops by itself when a request fails. */
+export function publishLane(partition: number, { send, failed, idle }: PublishLaneOptions): PublishLane {
   let waiting: Unpublished[] = []
   let isBusy = false
+  let isStopped = false
 
   /** Those of the longest waiting that one request can take. */
   function next(): Unpublished[] {
@@ -62,11 +68,13 @@ export function publishLane(
     waiting = waiting.slice(taken)
     return batch
   }
+  /** It is idle in the same turn in which it finds that nothing waits: what is added after that begins it anew. */
   async function sendAll(): Promise<void> {
-    for (;;) {
+    isBusy = true
+    while (!isStopped) {
       await systemClock.yield() // those who publish one after the other are there again, and go together
-      const batch = next()
-      if (batch.length === 0) return
+      const batch = isStopped ? [] : next()
+      if (batch.length === 0) break
       let appended = 0
       const told = (count: number, first: bigint): void => {
         for (let i = 0; i < count; i++)
@@ -78,24 +86,21 @@ export function publishLane(
           told,
         )
       } catch (error) {
-        await failed(error, batch.slice(appended))
-        return
+        isStopped = true
+        const left = await failed(error, batch.slice(appended))
+        waiting = [...left, ...waiting]
       }
     }
-  }
-  async function start(): Promise<void> {
-    isBusy = true
-    try {
-      await sendAll()
-    } finally {
-      isBusy = false
-      idle()
-    }
+    isBusy = false
+    idle()
   }
   return {
     add: (one) => {
       waiting.push(one)
-      if (!isBusy) void start()
+      if (!isBusy && !isStopped) void sendAll()
+    },
+    stop: () => {
+      isStopped = true
     },
     takeUnsent: () => waiting.splice(0),
     get isBusy() {

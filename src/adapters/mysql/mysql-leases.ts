@@ -15,8 +15,8 @@ const LONGEST = 255
 
 /**
  * Keeps leases in a table of a mysql2 pool's database (default: `leases`), a row each, which stays when the lease is free: so its
- * token only grows. The time is the server's, in UTC; where that is set, leases expire earlier or later by as much. Each call
- * borrows a connection of the pool, which must be in autocommit mode, for one statement, or two.
+ * token only grows. A row that is deleted takes the lease from its holder. The time is the server's, in UTC; where that is set, leases
+ * expire earlier or later by as much. Each call borrows a connection of the pool, which must be in autocommit mode, for one statement, or two.
  *
  * As good as the server's durability: a replica that is promoted without the last writes may grant a lease that is held.
  */
@@ -65,7 +65,9 @@ export function mysqlLeases(pool: MysqlPool, { table = 'leases' }: { readonly ta
           const taken = (await run(take, [who, ttl, id, who])) as Changed
           if (taken.affectedRows === 1) return { token: BigInt(taken.insertId) }
           if (inserted) return undefined
-          const sql = `insert ignore into ${into} (name, holder, token, expires_at) values (_utf8mb4 ?, '', 0, utc_timestamp(6))`
+          // A row that was deleted had a token that is smaller: it counts grants, from the µs at which it began.
+          const sql = `insert ignore into ${into} (name, holder, token, expires_at)
+            values (_utf8mb4 ?, '', timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)), utc_timestamp(6))`
           if (((await run(sql, [id])) as Changed).affectedRows === 0) return undefined
         }
       }, signal)

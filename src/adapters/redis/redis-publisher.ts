@@ -20,7 +20,8 @@ export interface RedisPublisherOptions {
  * entry. Replies with what became of it, and an id. The key is set first: where it may not be, nothing is appended. It stays
  * empty if the stream refuses the entry: then there is none that another one could be a duplicate of.
  */
-const append = redisScript(`
+const append = redisScript(
+  `
 local keyed = ARGV[1] == '1'
 if keyed then
   local there = redis.call('GET', KEYS[2])
@@ -37,7 +38,9 @@ end
 if keyed then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 4))
 if keyed then redis.call('SET', KEYS[2], id, 'PX', ARGV[2]) end
-return { 'appended', id }`)
+return { 'appended', id }`,
+  { inOrder: true },
+)
 
 /**
  * A Redis stream that anybody publishes to, entry by entry, under the server's own ids. An idempotency key is remembered for `dedupeMs`

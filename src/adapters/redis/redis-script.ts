@@ -12,10 +12,26 @@ export interface RedisScript {
   ): Promise<readonly (string | null)[]>
 }
 
+/** Options of `redisScript`. */
+export interface RedisScriptOptions {
+  /**
+   * Of a connection with several calls under way at once, each runs in its turn: until the server is known to have the script, it is
+   * sent with each call, since what follows would overtake one that had to be sent again. Default: false.
+   */
+  readonly inOrder?: boolean
+}
+
 /** Makes a script. Its reply must be an array of strings, or of false for null. */
-export function redisScript(lua: string): RedisScript {
+export function redisScript(lua: string, { inOrder = false }: RedisScriptOptions = {}): RedisScript {
   const sha = createHash('sha1').update(lua).digest('hex')
-  const run = async ({ call }: RedisConnection, rest: readonly (string | Buffer)[]): Promise<unknown> => {
+  const known = new WeakSet<RedisConnection>()
+  const run = async (connection: RedisConnection, rest: readonly (string | Buffer)[]): Promise<unknown> => {
+    const { call } = connection
+    if (inOrder && !known.has(connection)) {
+      const reply = await call('EVAL', lua, ...rest)
+      known.add(connection)
+      return reply
+    }
     try {
       return await call('EVALSHA', sha, ...rest)
     } catch (error) {

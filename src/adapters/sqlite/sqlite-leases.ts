@@ -13,7 +13,8 @@ export interface SqliteLeases extends Leases {
 
 /**
  * Keeps leases in a table of `database` (default: `leases`), through this handle, between the application's transactions on it. The
- * time is that of the machine, which all processes that have the file open share; where it is set, leases expire earlier or later.
+ * time is that of the machine, which all processes that have the file open share; where it is set, leases expire earlier or later. A row
+ * that is deleted takes the lease from its holder.
  */
 export function sqliteLeases(
   database: DatabaseSync,
@@ -40,10 +41,12 @@ export function sqliteLeases(
       use(
         () => {
           const now = Date.now()
-          const sql = `insert into ${table} as held (name, holder, token, expires_at) values (?1, ?2, 1, ?3)
+          // A row that was deleted had a token that is smaller: it counts grants, from the µs at which it began.
+          const begun = BigInt(Math.trunc((performance.timeOrigin + performance.now()) * 1000))
+          const sql = `insert into ${table} as held (name, holder, token, expires_at) values (?1, ?2, ?5, ?3)
             on conflict (name) do update set holder = ?2, token = held.token + 1, expires_at = ?3
             where held.holder in ('', ?2) or held.expires_at <= ?4 returning token`
-          const row = prepare(database, sql, { bigInts: true }).get(lease, holder, now + ttlMs, now)
+          const row = prepare(database, sql, { bigInts: true }).get(lease, holder, now + ttlMs, now, begun)
           return row && { token: row['token'] as bigint }
         },
         { signal },
