@@ -1,3 +1,4 @@
+import { breather } from '../core/breather.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
 import { OptionError } from '../core/errors.ts'
@@ -51,8 +52,6 @@ export interface AuditRunOptions {
 /** Events of the source that have not been found yet are kept for so long, to be compared with what comes late. */
 const WINDOW_EVENTS = 10_000
 const WINDOW_BYTES = 16 * 1024 * 1024
-/** An audit of two synchronous logs lets timers and I/O in at least this often (rule 6 says 10 ms). */
-const YIELD_EVERY_MS = 8
 
 /**
  * Holds a destination against its source: which events of a range are lost, stand there twice, out of order or changed, and
@@ -98,13 +97,10 @@ export async function audit(spec: AuditSpec, options: AuditRunOptions = {}): Pro
   const window = new Map<string, { readonly number: number; readonly event: Event }>()
   let windowBytes = 0
   let reached: Cursor | undefined = from === '' ? undefined : from
-  let yieldedAt = clock.now()
-  const breathe = async (): Promise<void> => {
+  const yieldNow = breather(clock)
+  const breathe = (): Promise<void> => {
     signal?.throwIfAborted()
-    const elapsedMs = clock.now() - yieldedAt
-    if (elapsedMs >= 0 && elapsedMs < YIELD_EVERY_MS) return
-    await clock.yield()
-    yieldedAt = clock.now()
+    return yieldNow()
   }
 
   const take = (id: string): Event | undefined => {

@@ -1,4 +1,5 @@
 import { untilAborted } from '../core/abort.ts'
+import { breather } from '../core/breather.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { type CursorStore, savedCursor } from '../core/cursor.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
@@ -20,6 +21,7 @@ import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import { openLetters } from './open-letters.ts'
 import { readAhead } from './read-ahead.ts'
+import { refuseHole } from './refuse-hole.ts'
 import { readLog } from './route-log.ts'
 import { type Aside, sortOut } from './sort-out.ts'
 import type { Transform } from './transform.ts'
@@ -59,8 +61,6 @@ export interface BridgeOptions {
   readonly observer?: Observer | undefined
 }
 
-/** A bridge between two synchronous ends lets timers and I/O in at least this often (rule 6 says 10 ms). */
-const YIELD_EVERY_MS = 8
 /** While there is nothing to append, the destination is asked this often whether it is still there (rule 3 says within 5 s). */
 const ASK_EVERY_MS = 1500
 
@@ -102,7 +102,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     cursor = found.cursor
     stage = 'open'
     const writer = opened.use(await openWriter(saved))
-    let { start } = found
+    let { start, first } = found
     cursor = writer.resumeFrom === '' ? start : writer.resumeFrom
     if (writer.repair !== undefined) observer.repaired?.(writer.repair)
     // A destination that lost everything resumes from "" as well, but what it lost is not after the head.
@@ -116,13 +116,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     observer.opened?.({ name, cursor })
     isOpen = true
 
-    let yieldedAt = clock.now()
-    const breathe = async (): Promise<void> => {
-      const elapsedMs = clock.now() - yieldedAt
-      if (elapsedMs >= 0 && elapsedMs < YIELD_EVERY_MS) return
-      await clock.yield()
-      yieldedAt = clock.now()
-    }
+    const breathe = breather(clock)
     /** Appends what is to be sent of a part of the source, and saves that, and that the dead letters before it are `passed`. */
     const append = async (
       send: readonly Event[],
@@ -151,7 +145,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       stage = 'commit'
       eventId = undefined
       if (atHead && start === '') start = next
-      const checkpoint = formatCheckpoint({ cursor: next, mark, start, skips: given, log })
+      const checkpoint = formatCheckpoint({ cursor: next, mark, start, first, skips: given, log })
       await checkpoints.set(name, checkpoint, stored)
       stored = checkpoint
       cursor = next
@@ -203,6 +197,7 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
     // The next event may be long in coming: until then a lost tail would go unnoticed, or what is to be refilled be purged.
     if (cursor !== (saved?.cursor ?? '')) await forward([], cursor)
 
+    let atEarliest = cursor === '' && !atHead
     const whileIdle = async (): Promise<void> => {
       stage = 'handle'
       await writer.append([], cursor)
@@ -217,6 +212,12 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
       await breathe()
       signal?.throwIfAborted()
       const { events } = batch
+      const [earliest] = events
+      if (atEarliest && earliest !== undefined) {
+        refuseHole(name, source, { first, earliest: earliest.id })
+        first ??= earliest.id
+        atEarliest = false
+      }
       const next = savedCursor(batch.cursor, stream.incarnation)
       if (events.length > 0 || next !== cursor) await forward(events, next)
     }

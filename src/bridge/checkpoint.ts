@@ -6,6 +6,11 @@ import type { Checkpoint } from '../core/sink.ts'
 export interface RouteCheckpoint extends Checkpoint {
   /** Where the route started if it started at the head: what is before that is never forwarded. Else `""`. */
   readonly start: Cursor
+  /**
+   * The id of the first event that the source had when the route came to it, if it started at the earliest: so that a destination that lost
+   * everything is not refilled with a hole in it. Undefined where that is not known.
+   */
+  readonly first?: string | undefined
   /** The events that the route goes past without sending them, since an operator said so: those that are not in its log yet. */
   readonly skips?: readonly Skip[] | undefined
   /** How many pages there are of its log, which has the others. Default: 0. */
@@ -23,14 +28,15 @@ export interface Skip {
 }
 
 /**
- * A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, `start` where it is not `""`, `skips` where
- * there are some, and `log` where it is not 0.
+ * A checkpoint as a cursor store keeps it: `{"cursor":"7","mark":"1700000000000-0"}`, `start` where it is not `""`, `first` where it is
+ * known, `skips` where there are some, and `log` where it is not 0.
  */
-export function formatCheckpoint({ cursor, mark, start, skips = [], log = 0 }: RouteCheckpoint): string {
+export function formatCheckpoint({ cursor, mark, start, first, skips = [], log = 0 }: RouteCheckpoint): string {
   return JSON.stringify({
     cursor,
     mark,
     ...(start === '' ? {} : { start }),
+    ...(first === undefined ? {} : { first }),
     ...(skips.length === 0 ? {} : { skips }),
     ...(log === 0 ? {} : { log }),
   })
@@ -40,13 +46,14 @@ export function formatCheckpoint({ cursor, mark, start, skips = [], log = 0 }: R
 export function parseCheckpoint(route: string, stored: string): RouteCheckpoint | undefined {
   if (stored === '') return undefined
   try {
-    const { cursor, mark, start = '', skips = [], log = 0 } = JSON.parse(stored) as Record<string, unknown>
+    const { cursor, mark, start = '', first, skips = [], log = 0 } = JSON.parse(stored) as Record<string, unknown>
     const isOne = typeof cursor === 'string' && typeof mark === 'string' && typeof start === 'string'
     if (isOne && areSkips(skips) && Number.isSafeInteger(log))
       return {
         cursor,
         mark,
         start,
+        ...(typeof first === 'string' ? { first } : {}),
         ...(skips.length === 0 ? {} : { skips }),
         ...(log === 0 ? {} : { log: Number(log) }),
       }

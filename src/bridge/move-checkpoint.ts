@@ -1,9 +1,10 @@
 import { savedCursor } from '../core/cursor.ts'
-import { OptionError, ReflexError } from '../core/errors.ts'
+import { codeOf, OptionError, ReflexError } from '../core/errors.ts'
 import type { Cursor } from '../core/event.ts'
 import { openStream } from '../core/stream.ts'
 import type { BridgeSpec } from './bridge.ts'
 import { formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
+import { hasHole } from './refuse-hole.ts'
 import { addToLog, type Move } from './route-log.ts'
 
 /** Options of `moveCheckpoint`. */
@@ -18,13 +19,18 @@ export interface MovedCheckpoint {
   /** `""`: it had no checkpoint, or stood at the earliest event. */
   readonly from: Cursor
   readonly to: Cursor
+  /**
+   * The destination has lost what it had after this position, and the source no longer has all of that: it is given up, up to `to`.
+   * Undefined where nothing is lost.
+   */
+  readonly lostAfter?: Cursor
 }
 
 /**
  * Moves a route forward to a position of its source, which it then goes on after: the events in between are never forwarded, and
  * the route counts as begun there. Takes the destination over, which fences a writer that is at work, and tells it the position as an
  * append of no events does. Where the route stands there already, nothing is done. Changes nothing, and throws, if the route stands
- * further on (`REWIND_REFUSED`), if the destination has lost its tail (`TAIL_LOST`), if the source cannot be read from there, and if
+ * further on (`REWIND_REFUSED`), if the destination has lost its tail and can be refilled (`TAIL_LOST`), if the source cannot be read from there, and if
  * another process saves a checkpoint meanwhile.
  */
 export async function moveCheckpoint(
@@ -43,23 +49,21 @@ export async function moveCheckpoint(
   const proof = await openStream(source.stream, to, { signal, toHead: true })
   const position = to.includes('@') ? to : savedCursor(to, proof.incarnation)
   await proof[Symbol.asyncDispose]()
-  if (to === '' || (from !== '' && compare(position, from) < 0)) {
-    throw new ReflexError(
-      'REWIND_REFUSED',
-      `the route ${name} stands at ${from || 'the start'}, and is not moved back to ${to || 'the start'}: what follows would stand in ${sink.name} twice, and out of order. Fill a new destination instead (reflex-bridge replay CONFIG ${name} --into NEW --from ${to || "''"}).`,
-      { retriable: false },
-    )
-  }
+  const rewinds = (stands: Cursor): boolean => to === '' || (stands !== '' && compare(position, stands) < 0)
   const saved = found === undefined || found.mark === '' ? undefined : found
-  if (saved !== undefined && compare(position, from) === 0) return { from, to: from } // what lies before it was forwarded
+  if (to === '' || (saved === undefined && rewinds(from))) throw rewind(name, sink, { from, to })
   await using writer = await sink.open({ route: name, source: source.name, saved, signal })
-  if (saved !== undefined && writer.resumeFrom !== saved.cursor) {
+  const isLost = saved !== undefined && writer.resumeFrom !== saved.cursor
+  const stands = isLost ? writer.resumeFrom || saved.start : from
+  if (isLost && (await canRefill(source, { after: stands, first: saved.first, signal }))) {
     throw new ReflexError(
       'TAIL_LOST',
       `the route ${name} is not moved: ${writer.repair ?? `${sink.name} goes on after ${writer.resumeFrom}, not ${saved.cursor}`}. Run it until it has caught up, then move it.`,
       { retriable: false },
     )
   }
+  if (rewinds(stands)) throw rewind(name, sink, { from: stands, to })
+  if (saved !== undefined && !isLost && from !== '' && compare(position, from) === 0) return { from, to: from } // what lies before it was forwarded
   signal?.throwIfAborted()
   const mark = await writer.append([], position)
   const entries = said === undefined ? [] : [{ move: { from, to: position, ...said } }]
@@ -69,5 +73,37 @@ export async function moveCheckpoint(
     formatCheckpoint({ cursor: position, mark, start: position, skips: found?.skips, log }),
     stored,
   )
-  return { from, to: position }
+  return { from, to: position, ...(isLost ? { lostAfter: stands } : {}) }
+}
+
+/** Whether the source has all that follows a position; after `""`, from the first event of the route on. */
+async function canRefill(
+  source: BridgeSpec['source'],
+  {
+    after,
+    first,
+    signal,
+  }: { readonly after: Cursor; readonly first: string | undefined; readonly signal: AbortSignal | undefined },
+): Promise<boolean> {
+  try {
+    await using stream = await openStream(source.stream, after, { signal, toHead: true })
+    if (after !== '') return true
+    for await (const { events } of stream) if (events[0]) return !hasHole(source, { first, earliest: events[0].id })
+    return true
+  } catch (error) {
+    if (codeOf(error) !== 'CURSOR_TRIMMED') throw error
+    return false
+  }
+}
+
+function rewind(
+  name: string,
+  sink: BridgeSpec['sink'],
+  { from, to }: Pick<MovedCheckpoint, 'from' | 'to'>,
+): ReflexError {
+  return new ReflexError(
+    'REWIND_REFUSED',
+    `the route ${name} stands at ${from || 'the start'}, and is not moved back to ${to || 'the start'}: what follows would stand in ${sink.name} twice, and out of order. Fill a new destination instead (reflex-bridge replay CONFIG ${name} --into NEW --from ${to || "''"}).`,
+    { retriable: false },
+  )
 }

@@ -6,7 +6,7 @@ import type { DeadLetters } from './dead-letters.ts'
 /** The open dead letters of a route, as its bridge knows them. */
 export interface OpenLetters {
   count(): number
-  /** As many are open as may be: `add` throws. */
+  /** As many are open as may be, so far as is known: `add` looks again, and then throws. */
   isFull(): boolean
   /**
    * Why an event must not be sent: it is a dead letter itself, or one of its foreignId that stands before it in the log is, and has to
@@ -81,6 +81,7 @@ export async function openLetters(options: OpenLettersOptions): Promise<OpenLett
     },
     refresh,
     add: async (event, error) => {
+      if (isFull()) await refresh()
       if (isFull()) {
         throw new ReflexError(
           'DEAD_LETTERS_FULL',

@@ -60,5 +60,5 @@ server, or file. Ctrl-C ends it between two foreignIds.
 With --json: route, eventId, reason, attempts, at and event, which is as reflex-bridge tail --json prints it; drop adds dropped, which
 is false if there was no open letter. Of retry: route, eventId, foreignId, retried, and newId, or code and error.
 
-Exit codes: 0 done, 1 failed or an open letter was not retried, 2 wrong input. An id without an open letter is no failure: retried is
+Exit codes: 0 done, 1 failed or an open letter was not retried, 2 wrong input, 130 stopped. An id without an open letter is no failure: retried is
 false, without a code.`

@@ -21,7 +21,7 @@ Works whether a process runs the route or not: it is kept beside the checkpoint,
 
 With --json: route, at, by, and did: "skip" with eventId and why, or "reset" with from and to, the checkpoints before and after.
 
-Exit codes: 0 printed, 1 failed, 2 wrong input.
+Exit codes: 0 printed, 1 failed, 2 wrong input, 130 stopped.
 
 Example:
   $ reflex-bridge log bridge.yaml orders --json | jq -r 'select(.did == "skip").eventId'`

@@ -66,7 +66,7 @@ Examples:
   $ reflex-bridge tail 'redis://127.0.0.1:6379?key=orders'
   $ reflex-bridge verify ./my-adapter.ts
 
-Exit codes: 0 done or stopped, 1 failed, 2 wrong input.`,
+Exit codes: 0 done or stopped, 1 failed, 2 wrong input, 130 stopped before it was done.`,
     )
     .exitOverride()
     .configureOutput({

@@ -13,7 +13,7 @@ export function purgeCommand(): Command {
     .addHelpText('after', HELP)
     .action(async (path: string, route: string, options: PurgeCommandOptions) => {
       const { purgeRoute } = await import('./purge/purge-route.ts')
-      await purgeRoute(path, route, options)
+      process.exitCode = await purgeRoute(path, route, options)
     })
 }
 
@@ -41,7 +41,7 @@ refilled from the table: keep as much as that may take.
 It may be ended at any time, be run while the routes are at work, and be run again. Progress is on stderr. For MySQL, MariaDB and
 SQLite.
 
-Exit codes: 0 done, 1 failed or refused, with nothing deleted, 2 wrong input.
+Exit codes: 0 done, 1 failed or refused, with nothing deleted, 2 wrong input, 130 stopped: the same command goes on.
 
 Examples:
   $ reflex-bridge purge bridge.yaml orders --keep 7d --dry-run

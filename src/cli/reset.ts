@@ -25,7 +25,7 @@ position counts as the beginning of the route: verify judges what follows it. To
 
 Prints who moved what from where to where, for the record. With --json: route, from, to, passed, by, at.
 
-Exit codes: 0 moved, 1 refused or failed, 2 wrong input.
+Exit codes: 0 moved, 1 refused or failed, 2 wrong input, 130 stopped.
 
 Examples:
   $ reflex-bridge stop bridge.yaml orders

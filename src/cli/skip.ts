@@ -31,7 +31,7 @@ it with its next attempt, within half a minute. Events of the same foreignId tha
 
 With --json: route, eventId, by, at, why, and repeated, which is true if it had been said before.
 
-Exit codes: 0 it is skipped, 1 refused or failed, 2 wrong input.
+Exit codes: 0 it is skipped, 1 refused or failed, 2 wrong input, 130 stopped.
 
 Example:
   $ reflex-bridge skip bridge.yaml orders 4711 --why 'header with a broken name, customer told'`

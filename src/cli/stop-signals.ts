@@ -1,5 +1,8 @@
+import { ReflexError } from '../core/errors.ts'
+
 /** Turns the signals that end a process into an abort. */
 export interface StopSignals extends Disposable {
+  /** Its reason has the code `STOPPED`. */
   readonly signal: AbortSignal
   /** Aborts as the first signal does. */
   stop(): void
@@ -21,7 +24,7 @@ export function stopSignals(onStop: () => void = () => {}): StopSignals {
     if (stoppedAt !== undefined) return
     stoppedAt = performance.now()
     onStop()
-    controller.abort(new Error('stopped'))
+    controller.abort(new ReflexError('STOPPED', 'stopped'))
   }
   const listeners = Object.entries(numbers).map(([name, number]) => {
     const listener = (): void => {

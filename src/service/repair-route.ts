@@ -1,4 +1,5 @@
 import { bridge } from '../bridge/bridge.ts'
+import { leasedLetters } from '../bridge/leased-letters.ts'
 import { leasedSink } from '../bridge/leased-sink.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import { type WhileStoppedOptions, whileStopped } from './control/while-stopped.ts'
@@ -14,7 +15,8 @@ export async function repairRoute(route: RouteConfig, options: WhileStoppedOptio
   return await whileStopped(route, options, async ({ signal, check }) => {
     await using open = await openRoute(route, { createTables: false, readOnly: false })
     const repairs: string[] = []
-    const spec = { name, transform, ...open, sink: leasedSink(open.sink, { check }) }
+    const deadLetters = open.deadLetters && leasedLetters(open.deadLetters, { check })
+    const spec = { name, transform, ...open, sink: leasedSink(open.sink, { check }), deadLetters }
     const { reason, error } = await bridge(spec, {
       signal,
       toHead: true,

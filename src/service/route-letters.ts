@@ -1,9 +1,10 @@
-import { setImmediate as immediate } from 'node:timers/promises'
 import { parseCheckpoint } from '../bridge/checkpoint.ts'
 import type { RouteLetter } from '../bridge/dead-letters.ts'
+import { breather } from '../core/breather.ts'
 import { disposeStack } from '../core/dispose-stack.ts'
 import { codeOf, OptionError, ReflexError } from '../core/errors.ts'
 import type { Event } from '../core/event.ts'
+import { isMissing } from './check-route.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import type { Opened } from './config/scheme.ts'
 
@@ -39,13 +40,25 @@ const PAGE = 100
 /** What is the matter with letters of one foreignId, and not with those of others. */
 const OF_ONE: ReadonlySet<unknown> = new Set(['EVENT_HELD_BACK', 'EVENT_UNENCODABLE', 'LETTER_IN_USE'])
 
-/** Opens the dead letters of a route, `readOnly` if none of them will be closed. Throws `OPTION_INVALID` if it has none. */
+/** Options of `routeLetters`. */
+export interface RouteLettersOptions {
+  /** None of them will be closed. */
+  readonly readOnly: boolean
+  /** Where the table or its file is still to be created, there is no letter. Default: false, that is an error. */
+  readonly createTables?: boolean | undefined
+}
+
+/** Opens the dead letters of a route. Throws `OPTION_INVALID` if it has none. */
 export async function routeLetters(
   { name, source, checkpoints, deadLetters }: RouteConfig,
-  { readOnly }: { readonly readOnly: boolean },
+  { readOnly, createTables = false }: RouteLettersOptions,
 ): Promise<RouteLetters> {
   if (deadLetters === undefined)
     throw new OptionError(`the route ${name} has no dead letters: it stops at an event that cannot be sent`)
+  const noneIfMissing = (error: unknown): [] => {
+    if (createTables && isMissing(error)) return []
+    throw error
+  }
   const opened = disposeStack()
   const use = async <T>(opening: Promise<Opened<T>>): Promise<T> => opened.use(await opening).part
   try {
@@ -53,9 +66,11 @@ export async function routeLetters(
     const { compare } = await use(source.open({ createTables: false, readOnly: true }))
     const store = await use(checkpoints.open({ createTables: false, readOnly: true }))
     const passed = async (): Promise<string> => parseCheckpoint(name, await store.get(name))?.cursor ?? ''
+    const breathe = breather()
     async function* list(status: 'open' | 'resolved', signal: AbortSignal): AsyncGenerator<RouteLetter> {
       for (let after: string | undefined; ; ) {
-        const page = await letters.list({ consumer: name, status, after, limit: PAGE, signal })
+        await breathe()
+        const page = await letters.list({ consumer: name, status, after, limit: PAGE, signal }).catch(noneIfMissing)
         yield* page
         if (page.length < PAGE) return
         after = page.at(-1)?.id
@@ -94,7 +109,7 @@ export async function routeLetters(
         for (const [foreignId, eventIds] of byKey) {
           const wanted = chosen === undefined ? eventIds : eventIds.filter((each) => chosen.has(each))
           if (wanted.length === 0) continue
-          await immediate() // with SQLite nothing else waits: signals of the process come in here
+          await breathe()
           signal.throwIfAborted()
           try {
             const done = await rewrite({ consumer: name, foreignId, passed: await passed(), chosen })
@@ -109,8 +124,16 @@ export async function routeLetters(
     }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
-    throw error
+    noneIfMissing(error)
+    return noLetters
   }
+}
+
+const noLetters: RouteLetters = {
+  async *list() {},
+  close: async () => {},
+  async *retry() {},
+  [Symbol.asyncDispose]: async () => {},
 }
 
 function withoutEvent(name: string, eventId: string): ReflexError {

@@ -1,4 +1,5 @@
 import { bridge } from '../bridge/bridge.ts'
+import { leasedLetters } from '../bridge/leased-letters.ts'
 import { leasedSink } from '../bridge/leased-sink.ts'
 import { untilAborted } from '../core/abort.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
@@ -130,8 +131,10 @@ export function startRoute(
         try {
           source = open.source
           const sink = wrapSink(lease === undefined ? open.sink : leasedSink(open.sink, lease))
+          const letters = open.deadLetters
+          const deadLetters = letters && lease ? leasedLetters(letters, lease) : letters
           return await bridge(
-            { name, ...open, sink, transform },
+            { name, ...open, sink, deadLetters, transform },
             { ...options, signal, clock: systemClock, toHead: once, fromHead },
           )
         } finally {

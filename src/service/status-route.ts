@@ -5,6 +5,7 @@ import type { Cursor } from '../core/event.ts'
 import type { LeaseHolder } from '../core/lease.ts'
 import { oldestUnread } from '../core/oldest-unread.ts'
 import type { Backlog, Blocked, Source } from '../core/stream.ts'
+import { isMissing } from './check-route.ts'
 import type { RouteConfig } from './config/parse-config.ts'
 import type { Endpoint } from './config/parse-endpoint.ts'
 import type { Opened } from './config/scheme.ts'
@@ -41,11 +42,22 @@ const WITHIN_MS = 5000
 /** A source that cannot go on is not waited for any longer than it takes to know who is in the way. */
 const BLOCKED_AFTER_MS = 2000
 
+/** Options of `statusRoute`. */
+export interface StatusRouteOptions {
+  /** Of a route that has not begun, what is missing is no problem: it will be created. Default: false. */
+  readonly createTables?: boolean | undefined
+  readonly signal: AbortSignal
+}
+
 /** Asks each part of a route where it stands. Changes nothing; never rejects, but with the signal's reason. */
-export async function statusRoute(route: RouteConfig, signal: AbortSignal): Promise<StoredStatus> {
+export async function statusRoute(
+  route: RouteConfig,
+  { createTables = false, signal }: StatusRouteOptions,
+): Promise<StoredStatus> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(WITHIN_MS)])
   const context = { createTables: false, readOnly: true }
   const problems: StatusProblem[] = []
+  const missing: StatusProblem[] = []
   async function ask<T, Answer>(
     part: StatusProblem['part'],
     open: () => Promise<T & AsyncDisposable>,
@@ -56,7 +68,8 @@ export async function statusRoute(route: RouteConfig, signal: AbortSignal): Prom
       opened = await open()
       return await untilAborted(question(opened), limit)
     } catch (error) {
-      problems.push({ part, error })
+      const list = createTables && isMissing(error) ? missing : problems
+      list.push({ part, error })
       return undefined
     } finally {
       await closeQuietly(opened)
@@ -115,8 +128,10 @@ export async function statusRoute(route: RouteConfig, signal: AbortSignal): Prom
   })
   const [findings = [], control] = await Promise.all([checking, controlling])
   signal.throwIfAborted()
+  const checkpoint = saved === undefined || saved.mark === '' ? undefined : saved.cursor
+  if (checkpoint !== undefined) problems.push(...missing) // it was there
   return {
-    checkpoint: saved === undefined || saved.mark === '' ? undefined : saved.cursor,
+    checkpoint,
     ...(unread ?? unknown),
     ...{ wanted: control?.wanted, owner: control?.owner },
     warnings: findings.map((each) => (typeof each === 'string' ? each : each.text)),

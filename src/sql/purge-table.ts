@@ -1,3 +1,4 @@
+import { breather } from '../core/breather.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { CursorAheadError, CursorTrimmedError, OptionError, type ReflexError } from '../core/errors.ts'
 import { cursorOf, type Holder, listHolders, type PurgeHolders } from './purge-holders.ts'
@@ -69,9 +70,10 @@ export async function purgeTable(
 ): Promise<PurgeResult> {
   const { stepRows = 1000, pauseMs = 10, dryRun = false, onProgress, signal } = options
   const end = await table.newest() // what comes later is of the next purge, or this one might never end
+  const breathe = breather(clock)
   let removed = 0
   let to = 0n
-  for (let step = Math.min(FIRST_STEP, stepRows); ; ) {
+  for (let step = dryRun ? stepRows : Math.min(FIRST_STEP, stepRows); ; ) {
     signal?.throwIfAborted()
     const least = await leastHolder(name, table, options)
     const rows = await table.rows(to, step + 1)
@@ -85,7 +87,10 @@ export async function purgeTable(
     removed += dryRun ? stays : await table.take(to, { to: last.id, next: next.id })
     to = last.id
     onProgress?.({ removed, to: String(to) })
-    if (dryRun) continue
+    if (dryRun) {
+      await breathe()
+      continue
+    }
     const factor = Math.min(GROWTH, table.stepMs / Math.max(1, performance.now() - startedAt))
     step = Math.max(1, Math.min(stepRows, Math.floor(step * factor)))
     await clock.sleep(pauseMs, signal)

@@ -98,6 +98,50 @@ describe.each(['position', 'events'] as const)('moveCheckpoint, where the destin
     expect(ids()).toEqual(upTo(0, 12))
   })
 
+  it('goes on from any position after what is left, where the source no longer has what the destination lost', async () => {
+    const { log, destination, spec, ids, saved } = route(keeps)
+    log.append(...numbered(6))
+    await bridge(spec(), { toHead: true })
+    destination.events.length = 3
+    log.append(...numbered(6))
+    log.trim('5')
+    expect(await codeFrom(bridge(spec(), { toHead: true }))).toBe('CURSOR_TRIMMED')
+    expect(await codeFrom(moveCheckpoint(spec(), '2'))).toBe('CURSOR_TRIMMED')
+    const moved = await moveCheckpoint(spec(), '5', { said: { by: 'ada', at: 1 } })
+    expect(moved).toMatchObject({ from: '6@1', to: '5@1', lostAfter: expect.stringMatching(/^3(@1)?$/) })
+    expect(await saved()).toMatchObject({ cursor: '5@1', start: '5@1' })
+    await bridge(spec(), { toHead: true })
+    expect(ids()).toEqual([1, 2, 3, 6, ...upTo(6, 12)])
+  })
+
+  it('is the way on, too, where the destination has lost everything and the source its first events', async () => {
+    const { log, destination, spec, ids } = route(keeps)
+    log.append(...numbered(6))
+    await bridge(spec(), { toHead: true })
+    destination.wipe()
+    log.append(...numbered(6))
+    log.trim('5')
+    for (let again = 0; again < 2; again++) {
+      const error = await errorOf(bridge(spec(), { toHead: true }))
+      expect(error).toMatchObject({ code: 'REFILL_INCOMPLETE', retriable: false })
+      expect(String(error)).toMatch(/began with event 1, and the earliest that is left is 5/)
+      expect(ids()).toEqual([])
+    }
+    await moveCheckpoint(spec(), '4')
+    await bridge(spec(), { toHead: true })
+    expect(ids()).toEqual(upTo(4, 12))
+  })
+
+  it('is not needed where a route began later than its source', async () => {
+    const { log, destination, spec, ids } = route(keeps)
+    log.append(...numbered(6))
+    log.trim('4')
+    await bridge(spec(), { toHead: true })
+    destination.wipe()
+    await bridge(spec(), { toHead: true })
+    expect(ids()).toEqual(upTo(3, 6))
+  })
+
   it('saves nothing where another process has saved meanwhile', async () => {
     const { log, checkpoints, spec, saved } = route(keeps)
     log.append(...numbered(6))

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type BridgeSpec, bridge } from '../../src/bridge/bridge.ts'
 import { parseCheckpoint, type Skip } from '../../src/bridge/checkpoint.ts'
+import { leasedLetters } from '../../src/bridge/leased-letters.ts'
 import { readLog } from '../../src/bridge/route-log.ts'
 import { skipEvent } from '../../src/bridge/skip-event.ts'
 import {
@@ -11,6 +12,7 @@ import {
   memoryCursors,
   memoryLog,
   type Observer,
+  ReflexError,
   RunError,
   type Sink,
   wireNames,
@@ -156,6 +158,48 @@ describe('an event that cannot be sent', () => {
     await skipEvent(full, { ...because, eventId: '4' })
     await bridge(full, toHead)
     expect(sent()).toBe('1,5')
+  })
+
+  test.each([1, 100])(
+    'goes on when letters are dropped while as many are open as may be (batches of %d)',
+    async (batchSize) => {
+      const { spec, letters, sent } = stage('AbCd', { diverts: true, batchSize })
+      const drop = (): void => {
+        for (const letter of letters.letters) if (letter.eventId === '1') letter.open = false
+      }
+      const sink: Sink = {
+        ...spec.sink,
+        open: async (o) => {
+          const writer = await spec.sink.open(o)
+          const append: typeof writer.append = async (events, next) => {
+            if (events.some(({ id }) => id === '2')) drop()
+            return await writer.append(events, next)
+          }
+          return { ...writer, append }
+        },
+      }
+      await bridge({ ...spec, sink, maxDeadLetters: 1 }, toHead)
+      expect(sent()).toBe('2,4')
+      expect(letters.letters.map(({ eventId, open }) => [eventId, open])).toEqual([
+        ['1', false],
+        ['3', true],
+      ])
+    },
+  )
+
+  test('is not put there by a process that has lost its lease meanwhile: what another one has seen to stays closed', async () => {
+    const { spec, letters } = stage('aBc', { diverts: true })
+    await bridge(spec, toHead)
+    for (const letter of letters.letters) letter.open = false
+    const { spec: frozen } = stage('aBc')
+    const check = (): never => {
+      throw new ReflexError('LEASE_LOST', 'another process has it')
+    }
+    const error = await errorOf(bridge({ ...frozen, deadLetters: leasedLetters(letters, { check }) }, toHead))
+    expect(error).toMatchObject({ code: 'LEASE_LOST', eventId: '2' })
+    expect(letters.letters.map(({ open, attempts }) => [open, attempts])).toEqual([[false, 1]])
+    await bridge({ ...frozen, deadLetters: leasedLetters(letters, { check: () => {} }) }, toHead)
+    expect(letters.letters.map(({ open, attempts }) => [open, attempts])).toEqual([[true, 2]])
   })
 
   test('needs a source that can compare positions, where there are dead letters', async () => {

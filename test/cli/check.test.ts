@@ -18,11 +18,9 @@ describe('check', () => {
       'orders: FAILED',
       '  source  sqlite:/shop.db?table=events  head 3, backlog 3 positions',
       '  sink  sqlite:/log.db?table=log  FAILED',
-      '  there is no file /log.db',
-      '  if it is not just misspelled, start with --create-tables, or set createTables: true',
+      '  there is no file /log.db: if it is not just misspelled, create it with reflex-bridge run CONFIG --create-tables',
       '  checkpoints  sqlite:/shop.db?table=cursors  FAILED',
-      expect.stringMatching(/no such table: cursors/),
-      '  if it is not just misspelled, start with --create-tables, or set createTables: true',
+      '  sqlite:cursors: no such table: cursors: if it is not just misspelled, create it with reflex-bridge run CONFIG --create-tables',
       '0 routes right, 1 wrong',
       '',
     ])

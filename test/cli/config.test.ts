@@ -252,6 +252,15 @@ createTable: true
       /sink: expected another log than the source/,
     ],
     ['bad YAML', 'routes: [', /\(line 1\)$/],
+    ['two documents', 'routes: {}\n---\nroutes: {}', /expected one document, found another one after ---/],
+    [
+      'aliases that grow beyond all bounds',
+      [
+        'a: &a [1,1,1,1,1,1,1,1,1]',
+        ...[...'bcdefg'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdef'[i]}`)}]`),
+      ].join('\n'),
+      /expected few aliases \(\*name\), found too many/,
+    ],
     ['a key of YAML twice', 'routes: {}\nroutes: {}', /unique.*\(line 2\)$/],
   ])('refuses %s', (_, text, expected) => {
     const found = problems(text)

@@ -53,7 +53,9 @@ it('deletes what is old and every route has read, the rest stays, and says what 
   expect(ids()).toHaveLength(15)
   await run(['pause', 'bridge.yaml', '--wait', '0'], { cwd }) // what operators want is no consumer's position
   const done = await purge('--keep', '7d', '--json')
-  expect(jsonLines(done.stdout)).toEqual([{ route: 'orders', removed: 10, to: '10', heldBy: 'orders', dryRun: false }])
+  expect(jsonLines(done.stdout)).toEqual([
+    { route: 'orders', removed: 10, to: '10', heldBy: 'orders', dryRun: false, done: true },
+  ])
   expect(ids()).toEqual([11, 12, 13, 14, 15])
   expect((await purge('--keep', '7d')).stdout).toBe('orders: 0 rows deleted; orders has read least\n')
   expect((await purge()).stdout).toMatch(/^orders: 4 rows deleted, up to 14/)

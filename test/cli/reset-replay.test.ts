@@ -1,11 +1,12 @@
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { sqliteEvents } from '../../src/adapters/sqlite/index.ts'
+import { openSqlite, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
 import { loadConfig } from '../../src/service/config/load-config.ts'
 import type { RouteConfig } from '../../src/service/config/parse-config.ts'
 import { routeActions } from '../../src/service/control/route-actions.ts'
 import { replayRoute } from '../../src/service/replay-route.ts'
+import { errorOf } from '../tools/reader.ts'
 import { events, insertInto, jsonLines, newFolder, run, start } from './command.ts'
 import { forwardAll } from './forward-all.ts'
 import { eventsIn } from './logs.ts'
@@ -31,7 +32,36 @@ async function stop(cwd: string): Promise<void> {
   await routeActions(routes, { by: 'test' }).stop('orders')
 }
 
+/** Deletes rows of a table of a SQLite file. */
+function deleteFrom(path: string, where: string): void {
+  using database = openSqlite(path)
+  database.exec(`delete from ${where}`)
+}
+
 describe('reset', () => {
+  it.each([
+    [
+      'its tail',
+      'CURSOR_TRIMMED',
+      /moved from 9 to 8 .*what the destination has lost after 3 is given up, up to there/,
+    ],
+    ['everything', 'REFILL_INCOMPLETE', /moved from the start to 8 /],
+  ] as const)('lets a route go on whose destination has lost %s, and its source since', async (lost, code, said) => {
+    const cwd = await shop()
+    const config = join(cwd, 'bridge.yaml')
+    await forwardAll(config)
+    deleteFrom(join(cwd, 'shop.db'), 'events where id < 8')
+    if (lost === 'its tail') deleteFrom(join(cwd, 'log.db'), 'log where id > 3')
+    else for (const end of ['', '-wal', '-shm']) rmSync(join(cwd, `log.db${end}`), { force: true })
+    expect(await errorOf(forwardAll(config))).toMatchObject({ code })
+    await stop(cwd)
+    const moved = await run(['reset', 'bridge.yaml', 'orders', '--to', '8'], { cwd })
+    expect(moved).toMatchObject({ code: 0, stdout: expect.stringMatching(said) })
+    await forwardAll(config)
+    expect((await sourceIds(cwd, 'log')).at(-1)).toBe('9')
+    expect(await run(['verify', 'bridge.yaml'], { cwd })).toMatchObject({ code: 0 })
+  })
+
   it('moves a stopped route forward, says so for the record, and the route goes on there', async () => {
     const cwd = await shop()
     const reset = (...args: string[]): ReturnType<typeof run> =>

@@ -95,7 +95,7 @@ describe('run, from SQLite to SQLite', () => {
     expect(code).toBe(1)
     const end = jsonLines(stdout).find(({ level }) => level === 'error')
     expect(end).toMatchObject({ route: 'lost', code: 'FILE_MISSING' })
-    expect(end?.['msg']).toMatch(/there is no file .*missing\.db.*start with --create-tables/)
+    expect(end?.['msg']).toMatch(/there is no file .*missing\.db.*run CONFIG --create-tables/)
     expect(messages(stdout).at(-1)).toBe('stopped: 3 events forwarded')
   })
 
@@ -112,7 +112,7 @@ describe('run, from SQLite to SQLite', () => {
     const cwd = sqliteShop(3, { createTables: false })
     sqliteCursors(openSqlite(join(cwd, 'shop.db'))).createTable()
     const running = start(['run', 'bridge.yaml'], { cwd })
-    await running.printed(/there is no file .*log\.db; .*--create-tables.*trying again/)
+    await running.printed(/there is no file .*log\.db: .*--create-tables; trying again/)
     const log = openSqlite(join(cwd, 'log.db'))
     await running.printed(/there is no table log in this database.*trying again/)
     sqliteSink(log, { table: 'log' }).createTable()

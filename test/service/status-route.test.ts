@@ -26,7 +26,7 @@ describe('statusRoute', () => {
     await events.insert(connection, ...numbered(5))
     await bridge({ name: 'orders', ...open }, { toHead: true })
     const { signal } = new AbortController()
-    expect(await statusRoute(route, signal)).toMatchObject({
+    expect(await statusRoute(route, { signal })).toMatchObject({
       ...{ checkpoint: '5', head: '5', backlog: { count: 0n }, owner: undefined, blocked: undefined, problems: [] },
     })
 
@@ -36,13 +36,13 @@ describe('statusRoute', () => {
     await events.insert(connection, ...numbered(2))
     await control.leases?.createTable()
     await control.leases?.acquire(control.leaseName, { holder: 'web-1:4711', ttlMs: 60_000 })
-    const status = await statusRoute(route, signal)
+    const status = await statusRoute(route, { signal })
     expect(status).toMatchObject({ checkpoint: '5', owner: { holder: 'web-1:4711' }, oldestUnreadAt: undefined })
     // While other sessions look at the transactions of the server, ours are shown what those were shown.
     const holder = async (): Promise<string | undefined> => (await statusRoute(route, signal)).blocked?.holder
     await expect.poll(holder, { timeout: 20_000 }).toMatch(new RegExp(`\\b${late.threadId}\\b`))
     await late.rollback()
-    const { backlog, oldestUnreadAt, blocked } = await statusRoute(route, signal)
+    const { backlog, oldestUnreadAt, blocked } = await statusRoute(route, { signal })
     expect({ backlog, blocked }).toEqual({ backlog: { count: 2n, unit: 'events' }, blocked: undefined })
     expect(Math.abs(Date.now() - (oldestUnreadAt ?? 0))).toBeLessThan(60_000)
     for (const each of [late, connection]) each.release()

@@ -89,7 +89,8 @@ export function sqliteDeadLetters(
     list: ({ consumer, status = 'open', after = '0', limit = 100, signal }) =>
       use(
         () => {
-          const sql = `select * from ${table} where consumer = ? and resolved = ? and id > ? order by id limit ?`
+          // With the + it goes by the id: by the index of consumers each page would be sorted out of all letters.
+          const sql = `select * from ${table} where +consumer = ? and resolved = ? and id > ? order by id limit ?`
           return prepare(database, sql).all(consumer, RESOLVED[status], Number(after), limit).map(toLetter)
         },
         { signal },

@@ -1,3 +1,4 @@
+import { breather } from '../../core/breather.ts'
 import { savedCursor } from '../../core/cursor.ts'
 import { ReflexError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
@@ -36,6 +37,7 @@ export async function causesOf(from: string, options: CausesOptions): Promise<vo
   process.stdout.on('error', stopping.stop) // who read it has gone
   const told = progress()
   const builder = causalGraphBuilder()
+  const breathe = breather()
   let cursor: Cursor = after
   let count = 0
   await using opened = await endpoint.open({ createTables: false, readOnly: true })
@@ -48,6 +50,7 @@ export async function causesOf(from: string, options: CausesOptions): Promise<vo
       cursor = savedCursor(count < limit ? next : (wanted.at(-1)?.id ?? next), stream.incarnation)
       told.show(`${count} events read`)
       if (count === limit) break
+      await breathe()
     }
   } catch (error) {
     if (!signal.aborted) throw error

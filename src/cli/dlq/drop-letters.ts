@@ -11,10 +11,10 @@ export async function dropLetters(
   path: string,
   { route: name, ids, json }: { readonly route: string; readonly ids: readonly string[]; readonly json: boolean },
 ): Promise<void> {
-  const { routes } = await loadConfig(path, process.env)
+  const { routes, createTables } = await loadConfig(path, process.env)
   const [route] = namedRoutes(routes, [name]) as [RouteConfig]
   using stopping = stopSignals()
-  await using letters = await routeLetters(route, { readOnly: false })
+  await using letters = await routeLetters(route, { createTables, readOnly: false })
   const wanted = new Set(ids)
   for await (const letter of letters.list('open', stopping.signal)) {
     const { eventId } = letter
@@ -22,6 +22,7 @@ export async function dropLetters(
     await letters.close(letter)
     if (json) console.log(JSON.stringify({ ...letterJson(name, letter), dropped: true }))
     else console.log(printable(`${name}: the letter of event ${eventId} is dropped`))
+    if (wanted.size === 0) break
   }
   for (const eventId of wanted) {
     if (json) console.log(JSON.stringify({ route: name, eventId, dropped: false }))

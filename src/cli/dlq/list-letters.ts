@@ -10,16 +10,20 @@ export async function listLetters(
   path: string,
   { routes: names, json }: { readonly routes: readonly string[]; readonly json: boolean },
 ): Promise<void> {
-  const { routes } = await loadConfig(path, process.env)
+  const { routes, createTables } = await loadConfig(path, process.env)
   using stopping = stopSignals()
-  for (const route of namedRoutes(routes, names)) {
-    if (names.length === 0 && route.deadLetters === undefined) continue
-    await using letters = await routeLetters(route, { readOnly: true })
+  const asked = namedRoutes(routes, names).filter(({ deadLetters }) => names.length > 0 || deadLetters !== undefined)
+  if (asked.length === 0 && !json) console.log('no route has dead letters')
+  for (const route of asked) {
+    await using letters = await routeLetters(route, { createTables, readOnly: true })
+    let count = 0
     for await (const letter of letters.list('open', stopping.signal)) {
       const { eventId, event, message } = letter
+      count++
       const key = event === undefined ? '' : ` of ${JSON.stringify(event.foreignId)}`
       if (json) console.log(JSON.stringify(letterJson(route.name, letter)))
       else console.log(printable(`${route.name}: event ${eventId}${key}: ${message}`))
     }
+    if (count === 0 && !json) console.log(`${route.name}: no dead letter is open`)
   }
 }

@@ -17,25 +17,31 @@ export async function retryLetters(
   path: string,
   { route: name, ids, json }: { readonly route: string; readonly ids: readonly string[]; readonly json: boolean },
 ): Promise<0 | 1> {
-  const { routes } = await loadConfig(path, process.env)
+  const { routes, createTables } = await loadConfig(path, process.env)
   const [route] = namedRoutes(routes, [name]) as [RouteConfig]
   using stopping = stopSignals()
-  await using letters = await routeLetters(route, { readOnly: false })
+  await using letters = await routeLetters(route, { createTables, readOnly: false })
   const others = routes.filter((each) => each !== route && each.source.name === route.source.name)
-  if (others.length > 0)
-    process.stderr.write(
-      `routes from the same source get the events too: ${others.map((each) => each.name).join(', ')}\n`,
-    )
   const missing = new Set(ids)
   const chosen = ids.length === 0 ? undefined : new Set(ids)
   const say = progress()
+  let open = 0
+  const onOpen = (count: number): void => {
+    open = count
+    say.of(count)
+    if (count > 0 && others.length > 0) {
+      const names = others.map((each) => each.name).join(', ')
+      process.stderr.write(`routes from the same source get the events too: ${names}\n`)
+    }
+  }
   let failed = false
-  for await (const letter of letters.retry({ ids: chosen, onOpen: say.of, signal: stopping.signal })) {
+  for await (const letter of letters.retry({ ids: chosen, onOpen, signal: stopping.signal })) {
     missing.delete(letter.eventId)
     failed ||= letter.newId === undefined
     console.log(json ? JSON.stringify(retriedJson(name, letter)) : printable(retriedText(name, letter)))
     say.next()
   }
+  if (open === 0 && chosen === undefined && !json) console.log(`${name}: no dead letter is open`)
   for (const eventId of missing) {
     if (json) console.log(JSON.stringify({ route: name, eventId, retried: false }))
     else console.log(printable(`${name}: there is no open letter of event ${eventId}`))

@@ -1,5 +1,6 @@
 import { parseCheckpoint, type RouteCheckpoint } from '../../bridge/checkpoint.ts'
 import { type LogEntry, readLog } from '../../bridge/route-log.ts'
+import { isMissing } from '../../service/check-route.ts'
 import { loadConfig } from '../../service/config/load-config.ts'
 import type { RouteConfig } from '../../service/config/parse-config.ts'
 import { namedRoutes } from '../../service/control/route-actions.ts'
@@ -14,13 +15,19 @@ export interface LogOfOptions {
   readonly json: boolean
 }
 
-/** Prints what operators have done to routes of a configuration file. Throws what a store of checkpoints throws, and the signal's reason. */
+/**
+ * Prints what operators have done to routes of a configuration file: nothing where the store of checkpoints is still to be created. Throws
+ * what such a store throws, and the signal's reason.
+ */
 export async function logOf(path: string, { routes: names, json }: LogOfOptions): Promise<void> {
-  const { routes } = await loadConfig(path, process.env)
+  const { routes, createTables } = await loadConfig(path, process.env)
   using stopping = stopSignals()
   process.stdout.on('error', stopping.stop) // who read it has gone
   for (const route of namedRoutes(routes, names)) {
-    const entries = await entriesOf(route, stopping.signal)
+    const entries = await entriesOf(route, stopping.signal).catch((error: unknown) => {
+      if (createTables && isMissing(error)) return []
+      throw error
+    })
     for (const entry of entries) console.log(json ? asJson(route.name, entry) : printable(asText(route.name, entry)))
     if (entries.length === 0 && !json) console.log(`${route.name}: no event was skipped, and nothing was reset`)
   }

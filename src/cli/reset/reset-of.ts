@@ -22,17 +22,21 @@ export async function resetOf(path: string, { route: name, to, json = false }: R
   const by = operatorName()
   const onWait = (text: string): void => void process.stderr.write(`${printable(text)}\n`)
   const moved = await resetRoute(route, to, { by, signal: stopping.signal, standby, createTables, onWait })
-  const { from, to: position, passed } = moved
+  const { from, to: position, lostAfter, passed } = moved
   const at = new Date(moved.at).toISOString()
   if (json) {
     const count = passed === undefined ? null : { count: String(passed.count), unit: passed.unit }
-    console.log(JSON.stringify({ route: name, from, to: position, passed: count, by, at }))
+    console.log(JSON.stringify({ route: name, from, to: position, lostAfter, passed: count, by, at }))
     return
   }
-  if (from === position) {
+  if (from === position && lostAfter === undefined) {
     console.log(printable(`${name}: stands at ${position} already: nothing is moved`))
     return
   }
   const left = passed === undefined ? '' : `; ${passed.count.toLocaleString('en')} ${passed.unit} are passed over`
-  console.log(printable(`${name}: moved from ${from || 'the start'} to ${position} by ${by} at ${at}${left}`))
+  const lost =
+    lostAfter === undefined
+      ? ''
+      : `; what the destination has lost after ${lostAfter || 'the start'} is given up, up to there, since the source no longer has all of it`
+  console.log(printable(`${name}: moved from ${from || 'the start'} to ${position} by ${by} at ${at}${left}${lost}`))
 }

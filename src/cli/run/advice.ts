@@ -7,10 +7,8 @@ export function adviceFor(error: unknown, { name, checkpoints }: RouteConfig): s
   if (eventId !== undefined && ['poison', 'oversize'].includes(errorKind(error)))
     return `the route stands at event ${eventId}; if that is never to be sent: reflex-bridge skip CONFIG ${name} ${eventId} --why …`
   switch (codeOf(error)) {
-    case 'TABLE_MISSING':
-    case 'FILE_MISSING':
-      return 'if it is not just misspelled, start with --create-tables, or set createTables: true'
     case 'CURSOR_TRIMMED':
+      return `the checkpoint of this route is kept in ${checkpoints.name}, under ${name}; to go on without what is gone: reflex-bridge stop CONFIG ${name}, then reflex-bridge reset CONFIG ${name} --to …, and resume it`
     case 'CURSOR_AHEAD':
     case 'CURSOR_INVALID':
       return `the checkpoint of this route is kept in ${checkpoints.name}, under ${name}`

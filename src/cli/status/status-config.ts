@@ -36,7 +36,10 @@ export async function statusConfig(path: string, options: StatusConfigOptions): 
   try {
     for (;;) {
       const statuses = await Promise.all(
-        routes.map(async (route) => ({ route, status: await statusRoute(route, signal) })),
+        routes.map(async (route) => ({
+          route,
+          status: await statusRoute(route, { createTables: config.createTables, signal }),
+        })),
       )
       failed = statuses.some(({ status }) => status.problems.length > 0)
       const lines = statuses.flatMap(({ route, status }) =>

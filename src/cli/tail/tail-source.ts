@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { breather } from '../../core/breather.ts'
 import { savedCursor } from '../../core/cursor.ts'
 import { ReflexError, StreamEndedError } from '../../core/errors.ts'
 import type { Cursor } from '../../core/event.ts'
@@ -49,6 +50,7 @@ export async function tailSource(url: string, options: TailOptions): Promise<voi
   try {
     const stream = await openStream(opened.part.stream, after, { signal, toHead, fromHead, types })
     cursor = after
+    const breathe = breather()
     let left = limit
     for await (const { events, cursor: next } of stream) {
       const wanted = events.slice(0, left)
@@ -59,6 +61,7 @@ export async function tailSource(url: string, options: TailOptions): Promise<voi
       const position = left === 0 ? (wanted.at(-1)?.id ?? next) : next
       cursor = savedCursor(position, stream.incarnation)
       if (left === 0) return
+      await breathe()
     }
     if (!toHead && !signal.aborted) throw new StreamEndedError()
   } catch (error) {

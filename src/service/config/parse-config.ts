@@ -94,11 +94,15 @@ export function parseConfig(text: string, { title, folder, environment }: ParseC
   if (document.errors.length > 0) {
     throw new ConfigError(
       title,
-      document.errors.map(({ message, pos }) => ({ path: [], message, line: lines.linePos(pos[0]).line })),
+      document.errors.map(({ code, message, pos }) => ({
+        path: [],
+        message: code === 'MULTIPLE_DOCS' ? 'expected one document, found another one after ---' : message,
+        line: lines.linePos(pos[0]).line,
+      })),
     )
   }
   const problems = substitute(document, environment, lines)
-  const { value, problems: found } = checkConfig(document.toJS(), folder)
+  const { value, problems: found } = checkConfig(plainOf(document, title), folder)
   const known = new Set(problems.map(({ path }) => path.join('\n')))
   for (const problem of found) {
     // What follows from a variable that is not set is not told as well.
@@ -111,6 +115,15 @@ export function parseConfig(text: string, { title, folder, environment }: ParseC
     )
   }
   return value
+}
+
+/** A few lines of aliases of aliases may stand for more than any memory holds: that is refused. */
+function plainOf(document: Document, title: string): unknown {
+  try {
+    return document.toJS()
+  } catch {
+    throw new ConfigError(title, [{ path: [], message: 'expected few aliases (*name), found too many of them' }])
+  }
 }
 
 /** Replaces the references to the environment in all values, in place; a value that cannot be replaced stays as it is. */

@@ -11,6 +11,7 @@ import {
 } from '../../../adapters/sqlite/index.ts'
 import { rewriteLetters } from '../../../adapters/sqlite/rewrite-letters.ts'
 import { ReflexError } from '../../../core/errors.ts'
+import { CREATE } from '../../describe-error.ts'
 import { count, text } from '../check-keys.ts'
 import { deadLetterKeys } from '../dead-letter-keys.ts'
 import { notifierFailed } from '../notifier-failed.ts'
@@ -115,7 +116,7 @@ function existing(
 ): string {
   const path = pathOf(location)
   if (createTables || existsSync(path)) return path
-  throw new ReflexError('FILE_MISSING', `there is no file ${path}`, { retriable })
+  throw new ReflexError('FILE_MISSING', `there is no file ${path}: ${CREATE}`, { retriable })
 }
 
 function close(database: DatabaseSync): void {
