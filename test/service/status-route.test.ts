@@ -39,7 +39,7 @@ describe('statusRoute', () => {
     const status = await statusRoute(route, { signal })
     expect(status).toMatchObject({ checkpoint: '5', owner: { holder: 'web-1:4711' }, oldestUnreadAt: undefined })
     // While other sessions look at the transactions of the server, ours are shown what those were shown.
-    const holder = async (): Promise<string | undefined> => (await statusRoute(route, signal)).blocked?.holder
+    const holder = async (): Promise<string | undefined> => (await statusRoute(route, { signal })).blocked?.holder
     await expect.poll(holder, { timeout: 20_000 }).toMatch(new RegExp(`\\b${late.threadId}\\b`))
     await late.rollback()
     const { backlog, oldestUnreadAt, blocked } = await statusRoute(route, { signal })
