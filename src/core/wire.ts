@@ -22,26 +22,41 @@ export const wireNames = {
 /** A header or field: name and value. */
 export type WireField = readonly [name: string, value: string]
 
-/** The parts of an event that are not its payload, in the order in which they travel. */
-export function encodeFields(event: Event, source: string): WireField[] {
-  const fields: WireField[] = [
-    [wireNames.source, source],
-    [wireNames.sourceId, event.id],
-    [wireNames.type, String(event.type)],
-    [wireNames.foreignId, event.foreignId],
-    [wireNames.timestamp, formatTimestamp(event.timestamp)],
-  ]
-  if (event.metadata === null) fields.push([wireNames.null, '1'])
-  for (const field of headerPairs(event.headers)) if (!reserved.has(field[0])) fields.push(field)
-  for (const [name, value] of fields) {
-    if (!name.isWellFormed() || !value.isWellFormed()) {
-      throw new ReflexError(
-        'EVENT_UNENCODABLE',
-        `event ${event.id}: the header or foreignId ${JSON.stringify(name)}: ${JSON.stringify(value)} is not well-formed Unicode and would be changed on the way`,
-        { kind: 'poison', eventId: event.id },
-      )
-    }
+/**
+ * Hands the parts of an event that are not its payload to `each`, in the order in which they travel. Throws on text that would be
+ * changed on the way.
+ */
+export function forEachField(event: Event, source: string, each: (name: string, value: string) => void): void {
+  const { id, foreignId, headers } = event
+  // Nothing is made that holds them: a sink does this once per event, and what it keeps until they are sent is its own.
+  each(wireNames.source, wellFormed(event, wireNames.source, source))
+  each(wireNames.sourceId, wellFormed(event, wireNames.sourceId, id))
+  each(wireNames.type, String(event.type))
+  each(wireNames.foreignId, wellFormed(event, wireNames.foreignId, foreignId))
+  each(wireNames.timestamp, formatTimestamp(event.timestamp))
+  if (event.metadata === null) each(wireNames.null, '1')
+  for (const name in headers) {
+    if (reserved.has(name) || !Object.hasOwn(headers, name)) continue
+    const value = headers[name] as string | readonly string[]
+    if (typeof value === 'string') each(name, wellFormed(event, name, value))
+    else for (const one of value) each(name, wellFormed(event, name, one))
   }
+}
+
+/** The value, if both are. */
+function wellFormed({ id }: Event, name: string, value: string): string {
+  if (name.isWellFormed() && value.isWellFormed()) return value
+  throw new ReflexError(
+    'EVENT_UNENCODABLE',
+    `event ${id}: the header or foreignId ${JSON.stringify(name)}: ${JSON.stringify(value)} is not well-formed Unicode and would be changed on the way`,
+    { kind: 'poison', eventId: id },
+  )
+}
+
+/** What `forEachField` gives, as a list. */
+export function encodeFields(event: Event, source: string): WireField[] {
+  const fields: WireField[] = []
+  forEachField(event, source, (name, value) => fields.push([name, value]))
   return fields
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import { type Delivery, decodeMessage, headerBlock } from '../../src/adapters/jetstream/codec.ts'
-import { encodeMessage, withHeaders } from '../../src/adapters/jetstream/encode-message.ts'
+import { encodeMessage, headerLines, withHeaders } from '../../src/adapters/jetstream/encode-message.ts'
 import { headerText } from '../../src/adapters/jetstream/header-text.ts'
 import type { NatsMessage } from '../../src/adapters/jetstream/nats-client.ts'
 import { fresh } from '../subjects/adapter-subjects.ts'
@@ -48,7 +48,10 @@ describe.each(clientNames)('%s', (client) => {
       fc.asyncProperty(arbitraryEvent(), fc.boolean(), async (body, isFirst) => {
         const event = { ...body, id: '5@x' }
         const own = { 'Nats-Batch-Id': 'a', ...(isFirst ? { 'Nats-Expected-Last-Subject-Sequence': '4' } : {}) }
-        const { headers, data } = withHeaders(encodeMessage(event, { subject: 'p.1', source: 'shop' }), own)
+        const { headers, data } = withHeaders(
+          encodeMessage(event, { subject: 'p.1', source: 'shop' }),
+          headerLines(own),
+        )
         const message = await send(headers, data)
         expect(headerText(message)).toBeDefined()
         const decoded = decodeMessage(delivered(message))

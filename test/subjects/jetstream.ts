@@ -168,7 +168,7 @@ export function messageOf(event: NewEvent, prefix: string): Message {
   const whole: Event = { id: '0', timestamp: Date.now(), metadata: null, headers: {}, ...event }
   const { subject, headers, data } = withHeaders(
     encodeMessage(whole, { subject: `${prefix}.${whole.type}`, source: 'suite' }),
-    {},
+    '',
   )
   return { subject, headers, data: Buffer.from(data) }
 }

@@ -147,9 +147,10 @@ function recordOf(event: NewEvent): Message {
   const whole: Event = { id: '0', timestamp: Date.now(), metadata: null, headers: {}, ...event }
   const { key, value, headers: fields } = encodeRecord(whole, 'suite')
   const headers: Record<string, string[]> = Object.create(null)
-  for (const [name, text] of fields) {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string
     headers[name] ??= []
-    headers[name].push(text)
+    headers[name].push(fields[i + 1] as string)
   }
   const time = Math.floor(whole.timestamp)
   const times = time >= 0 && time <= Date.now() ? { timestamp: String(time) } : {}

@@ -1,6 +1,6 @@
 import { ReflexError } from '../../core/errors.ts'
 import type { Event } from '../../core/event.ts'
-import { encodeFields, encodeHeaderText } from '../../core/wire.ts'
+import { encodeHeaderText, forEachField, wireNames } from '../../core/wire.ts'
 
 /** A message as it is sent. */
 export interface EncodedMessage {
@@ -24,18 +24,21 @@ export const MAX_HEADER_BYTES = 65_535
 
 const NONE = new Uint8Array(0)
 
+const ours: ReadonlySet<string> = new Set(Object.values(wireNames))
+
 /** The message of an event of the log named `source`. Throws on text that would be changed on the way. */
 export function encodeMessage(event: Event, { subject, source }: { subject: string; source: string }): UnsentMessage {
-  let lines = ''
-  for (const [name, value] of encodeFields(event, source)) {
+  // Joined, and not added up: that would keep every part until the message is sent.
+  const parts: string[] = []
+  forEachField(event, source, (name, value) => {
     if (name === '')
       throw new ReflexError('EVENT_UNENCODABLE', `event ${event.id}: NATS has no headers with an empty name`, {
         kind: 'poison',
         eventId: event.id,
       })
-    lines += `${headerName(name)}: ${headerValue(name, value)}\r\n`
-  }
-  return { id: event.id, subject, lines, data: event.metadata ?? NONE }
+    parts.push(ours.has(name) ? name : headerName(name), ': ', headerValue(name, value), '\r\n')
+  })
+  return { id: event.id, subject, lines: parts.join(''), data: event.metadata ?? NONE }
 }
 
 /** The server acts upon headers of its own (`Nats-Rollup` purges a stream): one of an event that is named so is escaped. */
@@ -50,12 +53,22 @@ function headerValue(name: string, value: string): string {
   return name.startsWith('ce-') ? encoded.replaceAll(' ', '%20').replaceAll('"', '%22') : encoded
 }
 
-/** Completes the headers with those that are for the server. */
-export function withHeaders(
-  { subject, lines, data }: UnsentMessage,
-  own: Readonly<Record<string, string>>,
-): EncodedMessage {
-  let text = 'NATS/1.0\r\n'
-  for (const name in own) text += `${name}: ${own[name]}\r\n`
-  return { subject, data, headers: Buffer.from(`${text}${lines}\r\n`, 'latin1') }
+/** The lines of headers that are for the server. */
+export function headerLines(own: Readonly<Record<string, string>>): string {
+  let lines = ''
+  for (const name in own) lines += `${name}: ${own[name]}\r\n`
+  return lines
 }
+
+/** Completes the headers with the lines of those that are for the server. */
+export function withHeaders({ subject, lines, data }: UnsentMessage, own: string): EncodedMessage {
+  const headers = Buffer.allocUnsafe(BEGIN.length + own.length + lines.length + END.length)
+  let at = headers.write(BEGIN, 'latin1')
+  at += headers.write(own, at, 'latin1')
+  at += headers.write(lines, at, 'latin1')
+  headers.write(END, at, 'latin1')
+  return { subject, data, headers }
+}
+
+const BEGIN = 'NATS/1.0\r\n'
+const END = '\r\n'

@@ -2,7 +2,7 @@ import { type Appender, OutcomeUnknownError, WrongLastIdError, withKnownOutcome 
 import { codeOf, messageOf, OptionError } from '../../core/errors.ts'
 import { onDemand } from '../../core/on-demand.ts'
 import { encodeHeaderText } from '../../core/wire.ts'
-import { encodeMessage, withHeaders } from './encode-message.ts'
+import { encodeMessage, headerLines, withHeaders } from './encode-message.ts'
 import type { ConnectNats } from './nats-client.ts'
 import { connectNats } from './nats-connection.ts'
 import { ownHeadersBytes } from './publisher.ts'
@@ -65,7 +65,7 @@ export function jetstreamPublisher({ connect, stream, subject }: JetStreamPublis
             maxPayload: connection.maxPayload,
             maxMessage: undefined,
           })
-          const { subject: to, headers, data } = withHeaders(message, own)
+          const { subject: to, headers, data } = withHeaders(message, headerLines(own))
           send()
           try {
             const { seq, duplicate = false } = await connection.request<Ack>(to, data, headers)

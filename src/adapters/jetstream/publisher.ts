@@ -1,4 +1,4 @@
-import { type EncodedMessage, type UnsentMessage, withHeaders } from './encode-message.ts'
+import { type EncodedMessage, headerLines, type UnsentMessage, withHeaders } from './encode-message.ts'
 import type { JetStreamConnection } from './nats-connection.ts'
 
 /**
@@ -16,12 +16,12 @@ export interface Expected {
 }
 
 /** What the server holds the first message of an append against. */
-export function expectation({ seq, prefix }: Expected): Record<string, string> {
-  if (prefix === undefined) return { 'Nats-Expected-Last-Sequence': `${seq}` }
-  return {
+function expectation({ seq, prefix }: Expected): string {
+  if (prefix === undefined) return headerLines({ 'Nats-Expected-Last-Sequence': `${seq}` })
+  return headerLines({
     'Nats-Expected-Last-Subject-Sequence': `${seq}`,
     'Nats-Expected-Last-Subject-Sequence-Subject': `${prefix}.>`,
-  }
+  })
 }
 
 /** How much longer than its event a message is at most, by the headers that are for the server. */
@@ -40,15 +40,13 @@ export function atomicPublisher(connection: JetStreamConnection, writer: string)
   return async (messages, { seq, prefix }) => {
     let last = seq
     for (const batch of inBatches(messages)) {
-      const id = `${writer}.${batches++}`
-      for (const [i, message] of batch.entries()) {
-        const own: Record<string, string> = {
-          'Nats-Batch-Id': id,
-          'Nats-Batch-Sequence': `${i + 1}`,
-          ...(i === 0 ? expectation({ seq: last, prefix }) : {}),
-        }
+      const id = headerLines({ 'Nats-Batch-Id': `${writer}.${batches++}` })
+      const first = expectation({ seq: last, prefix })
+      for (let i = 0; i < batch.length; i++) {
+        const own = `${id}Nats-Batch-Sequence: ${i + 1}\r\n${i === 0 ? first : ''}`
+        const message = batch[i] as UnsentMessage
         if (i < batch.length - 1) send(connection, withHeaders(message, own))
-        else last = await append(connection, withHeaders(message, { ...own, 'Nats-Batch-Commit': '1' }))
+        else last = await append(connection, withHeaders(message, `${own}Nats-Batch-Commit: 1\r\n`))
       }
     }
     return last
@@ -67,7 +65,8 @@ async function append(connection: JetStreamConnection, { subject, headers, data 
 function* inBatches(messages: readonly UnsentMessage[]): Generator<readonly UnsentMessage[]> {
   let start = 0
   let bytes = 0
-  for (const [i, { lines, data }] of messages.entries()) {
+  for (let i = 0; i < messages.length; i++) {
+    const { lines, data } = messages[i] as UnsentMessage
     bytes += lines.length + data.length
     if (i - start < MOST_MESSAGES && (bytes <= MOST_BYTES || i === start)) continue
     yield messages.slice(start, i)
@@ -115,10 +114,9 @@ export function pipelinedPublisher(connection: JetStreamConnection, writer: stri
       await first?.answer
     }
     for (const [i, message] of messages.entries()) {
-      const own: Record<string, string> = {
-        'Nats-Msg-Id': `${writer}.${sent + 1}`,
-        ...(i === 0 ? expectation(expected) : { 'Nats-Expected-Last-Msg-Id': `${writer}.${sent}` }),
-      }
+      const own = `Nats-Msg-Id: ${writer}.${sent + 1}\r\n${
+        i === 0 ? expectation(expected) : headerLines({ 'Nats-Expected-Last-Msg-Id': `${writer}.${sent}` })
+      }`
       sent++
       const answer = append(connection, withHeaders(message, own)).then(
         (seq) => {

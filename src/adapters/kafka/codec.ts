@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { Event } from '../../core/event.ts'
-import { addHeader, decodeFields, encodeFields, parseTimestamp, type WireField, wireNames } from '../../core/wire.ts'
+import { addHeader, decodeFields, forEachField, parseTimestamp, type WireField, wireNames } from '../../core/wire.ts'
 import type { NewRecord } from './protocol/new-record-batch.ts'
 import type { KafkaRecord, TextRecord } from './protocol/record-batch.ts'
 
@@ -12,9 +12,10 @@ export type DecodeRecord = (record: KafkaRecord, topic: string) => Omit<Event, '
  * the topic is compacted. Throws on text that would be changed on the way.
  */
 export function encodeRecord(event: Event, source: string): NewRecord {
-  const headers = encodeFields(event, source).filter(
-    ([name]) => name !== wireNames.foreignId && name !== wireNames.null,
-  )
+  const headers: string[] = []
+  forEachField(event, source, (name, value) => {
+    if (name !== wireNames.foreignId && name !== wireNames.null) headers.push(name, value)
+  })
   return { key: Buffer.from(event.foreignId), value: event.metadata, headers }
 }
 

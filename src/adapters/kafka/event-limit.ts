@@ -1,7 +1,7 @@
 import { codeOf, ReflexError } from '../../core/errors.ts'
 import { wireNames } from '../../core/wire.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
-import { type NewRecord, newRecordBatch, sizeOfRecord } from './protocol/new-record-batch.ts'
+import { type NewRecord, sizeOfBatch, sizeOfRecord, writeRecordBatch } from './protocol/new-record-batch.ts'
 import { topicSettings } from './topic-settings.ts'
 
 /** How large an event a topic takes. */
@@ -39,7 +39,7 @@ export async function eventLimit(
     return limits.sort((a, b) => a.bytes - b.bytes)[0]
   }
   function tooLarge(record: NewRecord, limit: Limit | undefined, cause?: unknown): ReflexError {
-    const id = record.headers.find(([name]) => name === wireNames.sourceId)?.[1]
+    const id = record.headers[record.headers.indexOf(wireNames.sourceId) + 1]
     const most = limit === undefined ? 'max.message.bytes of the topic' : `the ${limit.bytes} of ${limit.setting}`
     return new ReflexError(
       'EVENT_TOO_LARGE',
@@ -80,5 +80,6 @@ function firstAbove(bytes: number, batches: Iterable<Records>): NewRecord | unde
 
 /** Exactly what the broker holds against its limit: an event goes alone if it has to. */
 function sizeAlone(record: NewRecord): number {
-  return newRecordBatch([record], { producerId: 0n, producerEpoch: 0, transactional: true, sequence: 0 }, 0).length
+  const producer = { producerId: 0n, producerEpoch: 0, transactional: true, sequence: 0 }
+  return writeRecordBatch(Buffer.allocUnsafe(sizeOfBatch([record])), 0, [record], producer, 0)
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { Event } from '../../core/event.ts'
-import { addHeader, decodeFields, encodeFields, parseTimestamp, type WireField, wireNames } from '../../core/wire.ts'
+import { addHeader, decodeFields, forEachField, parseTimestamp, type WireField, wireNames } from '../../core/wire.ts'
 
 /** An entry of a stream. */
 export interface RedisEntry {
@@ -25,8 +25,9 @@ export type EntryArguments = readonly (string | Uint8Array)[]
 /** The entry, under the id `entryId`, of an event of the log named `source`. Throws on text that would be changed on the way. */
 export function encodeEntry(event: Event, source: string, entryId: string): EntryArguments {
   const entry: (string | Uint8Array)[] = [entryId]
-  for (const [name, value] of encodeFields(event, source))
+  forEachField(event, source, (name, value) => {
     if (name !== wireNames.null) entry.push(own.has(name) ? name : HEADER + name, value)
+  })
   if (event.metadata !== null) entry.push(METADATA, event.metadata)
   return entry
 }

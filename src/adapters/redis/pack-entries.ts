@@ -8,25 +8,37 @@ const MAX_ARGUMENTS = 7500
 /** XADD refuses an entry as large as this, whatever the limit of the server is. */
 const MAX_ENTRY_BYTES = 2 ** 30 - 1
 
+/** Where a package is made; every one is copied from here, in its own size. */
+let scratch: Buffer | undefined
+
 /**
  * Entries as MessagePack, in arrays of about 256 KiB that a script unpacks with `cmsgpack`: one argument per package is
- * several times cheaper for client and server than one per field. Throws on an entry that XADD could not take, since a
- * script that fails in the middle leaves what it has done, and on one of more than `argumentBytes`, which the server takes at most.
+ * several times cheaper for client and server than one per field. Each entry is written when it comes, and none is kept. Throws on an
+ * entry that XADD could not take, since a script that fails in the middle leaves what it has done, and on one of more than
+ * `argumentBytes`, which the server takes at most.
  */
-export function packEntries(entries: readonly EntryArguments[], argumentBytes: number): Buffer[] {
+export function packEntries(entries: Iterable<EntryArguments>, argumentBytes: number): Buffer[] {
   const limit = Math.min(MAX_ENTRY_BYTES, argumentBytes)
+  scratch ??= Buffer.allocUnsafeSlow(PACKAGE_BYTES)
   const packages: Buffer[] = []
-  for (let from = 0; from < entries.length; ) {
-    let bytes = ARRAY_HEADER
-    let to = from
-    for (; to < entries.length; to++) {
-      const size = sizeOf(entries[to] as EntryArguments, limit)
-      if (to > from && bytes + size > PACKAGE_BYTES) break
-      bytes += size
-    }
-    packages.push(pack(entries.slice(from, to), bytes))
-    from = to
+  let count = 0 // of the entries in it
+  let end = ARRAY_HEADER
+  const close = (buffer: Buffer): void => {
+    writeHeader(buffer, 0, 0xdd, count)
+    packages.push(buffer === scratch ? Buffer.from(buffer.subarray(0, end)) : buffer.subarray(0, end))
+    count = 0
+    end = ARRAY_HEADER
   }
+  for (const entry of entries) {
+    const size = sizeOf(entry, limit)
+    if (count > 0 && end + size > PACKAGE_BYTES) close(scratch)
+    const isLarge = end + size > PACKAGE_BYTES
+    const buffer = isLarge ? Buffer.allocUnsafe(ARRAY_HEADER + size) : scratch
+    end = writeEntry(buffer, end, entry)
+    count++
+    if (isLarge) close(buffer)
+  }
+  if (count > 0) close(scratch)
   return packages
 }
 
@@ -51,20 +63,16 @@ function sizeOf(entry: EntryArguments, limit: number): number {
   )
 }
 
-function pack(entries: readonly EntryArguments[], bytes: number): Buffer {
-  const buffer = Buffer.allocUnsafe(bytes)
-  let at = writeHeader(buffer, 0, 0xdd, entries.length)
-  for (const entry of entries) {
-    at = writeHeader(buffer, at, 0xdd, entry.length)
-    for (const part of entry) {
-      const start = at + STRING_HEADER
-      const length = typeof part === 'string' ? buffer.write(part, start) : part.length
-      if (typeof part !== 'string') buffer.set(part, start)
-      writeHeader(buffer, at, 0xdb, length)
-      at = start + length
-    }
+function writeEntry(buffer: Buffer, start: number, entry: EntryArguments): number {
+  let at = writeHeader(buffer, start, 0xdd, entry.length)
+  for (const part of entry) {
+    const from = at + STRING_HEADER
+    const length = typeof part === 'string' ? buffer.write(part, from) : part.length
+    if (typeof part !== 'string') buffer.set(part, from)
+    writeHeader(buffer, at, 0xdb, length)
+    at = from + length
   }
-  return buffer.subarray(0, at)
+  return at
 }
 
 /** `array 32` or `str 32` of the MessagePack specification. */

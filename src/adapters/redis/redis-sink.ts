@@ -4,7 +4,7 @@ import { type AuditOptions, type Auditor, auditor } from '../../core/audit.ts'
 import { OptionError } from '../../core/errors.ts'
 import type { Cursor, Event } from '../../core/event.ts'
 import type { Checkpoint, Mark, Sink, SinkWriter } from '../../core/sink.ts'
-import { encodeEntry } from './codec.ts'
+import { type EntryArguments, encodeEntry } from './codec.ts'
 import { compareIds } from './entry-id.ts'
 import { packEntries } from './pack-entries.ts'
 import { checkRedisClient, prefixedKey, type RedisClient } from './redis-client.ts'
@@ -113,16 +113,17 @@ async function openWriter(connection: RedisConnection, options: WriterOptions): 
   const skip = new Set(resumption.skip)
   let failure: { readonly error: unknown } | undefined
 
+  function* entriesOf(events: readonly Event[]): Generator<EntryArguments> {
+    let last = id
+    for (const event of events) {
+      if (ids === 'source') last = entryIdAfter(last, event, where)
+      yield encodeEntry(event, source, ids === 'source' ? last : '*')
+    }
+  }
   async function appendOnce(events: readonly Event[], next: Cursor): Promise<Mark> {
     const fresh = skip.size === 0 ? events : events.filter((event) => !skip.delete(event.id))
-    let last = id
-    const entries = fresh.map((event) => {
-      if (ids === 'auto') return encodeEntry(event, source, '*')
-      last = entryIdAfter(last, event, where)
-      return encodeEntry(event, source, last)
-    })
     const counted = count + BigInt(events.length)
-    const packages = packEntries(entries, argumentBytes)
+    const packages = packEntries(entriesOf(fresh), argumentBytes)
     const [outcome, ...found] = await appendBatch
       .call(connection, keys, [
         ...[writer, cursor, next, String(counted), id, added, ids === 'source' ? '1' : '', source],

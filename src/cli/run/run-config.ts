@@ -1,7 +1,6 @@
 import { leaseShare } from '../../core/lease-share.ts'
 import { combineObservers, type Observer } from '../../core/observer.ts'
 import { diagnosticsObserver } from '../../observers/diagnostics-observer.ts'
-import { startAdmin } from '../../service/admin/admin-server.ts'
 import { type RouteMeters, routeMeters } from '../../service/admin/route-meters.ts'
 import { loadConfig } from '../../service/config/load-config.ts'
 import type { Config, RouteConfig } from '../../service/config/parse-config.ts'
@@ -104,6 +103,7 @@ async function startRoutes(
   if (admin === undefined) return { started: routes.map(startOne) }
   const { readyAfterMs, ...listen } = admin
   const started: StartedRoute[] = []
+  const { startAdmin } = await import('../../service/admin/admin-server.ts')
   const server = await startAdmin({
     startRoutes: () => {
       started.push(...routes.map(startOne))

@@ -1,4 +1,4 @@
-import { type BatchProducer, type NewRecord, newRecordBatch } from './new-record-batch.ts'
+import { type BatchProducer, type NewRecord, sizeOfBatch, writeRecordBatch } from './new-record-batch.ts'
 import { reader } from './reader.ts'
 import { type KafkaRequest, kafkaRequest } from './request.ts'
 import { writer } from './writer.ts'
@@ -50,8 +50,11 @@ const ALL_IN_SYNC = -1
 /** Appends records to all replicas in sync (Produce 8, with the time of now). */
 export function produceRequest(o: ProduceOptions): KafkaRequest<ProduceReply> {
   const body = writer().string(o.transactionalId).int16(ALL_IN_SYNC).int32(o.timeoutMs).int32(o.partitions.length)
-  for (const { topic, partition, batch } of batchesOf(o))
-    body.string(topic).int32(1).int32(partition).int32(batch.length).bytes(batch)
+  const now = Date.now()
+  for (const each of o.partitions) {
+    body.string(each.topic).int32(1).int32(each.partition)
+    body.bytesInPlace(sizeOfBatch(each.records), (buffer, at) => writeBatch(o, each, now, buffer, at))
+  }
   return kafkaRequest('Produce', version, body.done(), decode)
 }
 
@@ -64,21 +67,27 @@ export function produceByIdRequest(o: Omit<ProduceOptions, 'transactionalId'>): 
     .int32(o.timeoutMs)
     .compactLength(o.partitions.length)
   const topics = new Map<string, string>()
-  for (const { topic, topicId, partition, batch } of batchesOf({ ...o, transactionalId: null })) {
-    topics.set(topicId.toString('hex'), topic)
-    body.uuid(topicId).compactLength(1).int32(partition).compactLength(batch.length).bytes(batch).noTags().noTags()
+  const now = Date.now()
+  for (const each of o.partitions) {
+    topics.set(each.topicId.toString('hex'), each.topic)
+    const buffer = Buffer.allocUnsafe(sizeOfBatch(each.records))
+    const batch = buffer.subarray(0, writeBatch({ ...o, transactionalId: null }, each, now, buffer, 0))
+    body.uuid(each.topicId).compactLength(1).int32(each.partition)
+    body.compactLength(batch.length).bytes(batch).noTags().noTags()
   }
   return kafkaRequest('Produce', produceById, body.noTags().done(), (reply) => decodeById(reply, topics))
 }
 
-function batchesOf(o: ProduceOptions): (NewPartitionRecords & { readonly batch: Buffer })[] {
-  const now = Date.now()
-  const { producerId, producerEpoch } = o
-  return o.partitions.map((each) => {
-    const transactional = o.transactionalId !== null
-    const producer: BatchProducer = { producerId, producerEpoch, transactional, sequence: each.sequence }
-    return { ...each, batch: newRecordBatch(each.records, producer, now) }
-  })
+/** Returns where it ends. */
+function writeBatch(
+  { producerId, producerEpoch, transactionalId }: ProduceOptions,
+  { records, sequence }: NewPartitionRecords,
+  now: number,
+  buffer: Buffer,
+  at: number,
+): number {
+  const producer: BatchProducer = { producerId, producerEpoch, transactional: transactionalId !== null, sequence }
+  return writeRecordBatch(buffer, at, records, producer, now)
 }
 
 function decode(reply: Buffer): ProduceReply {
