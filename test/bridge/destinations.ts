@@ -125,7 +125,7 @@ export const brokers: Readonly<Record<string, Broker>> = {
     },
   },
   redis: {
-    start: () => own(startServer('redis', { from: ['docker', 'native'] })),
+    start: () => own(startServer('redis', { from: ['docker', 'native'], args: ['--appendfsync', 'always'] })), // else it may lose some
     startForgetful: () => own(startServer('redis', { from: ['docker', 'native'], redis: { appendonly: false } })),
     make: async (server) => {
       const key = fresh('out')
