@@ -58,14 +58,7 @@ export async function topicAdmin(
       await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset }] })
     },
     recreate: async () => {
-      await admin.deleteTopics({ topics: [topic] })
-      // Until the broker has heard of it, it appends to the old one.
-      const isGone = (): Promise<boolean> =>
-        admin.fetchTopicMetadata({ topics: [topic] }).then(
-          () => false,
-          () => true,
-        )
-      await eventually(isGone, 20_000, 'the deletion')
+      await deleteTopic(admin, topic)
       await create()
     },
     [Symbol.asyncDispose]: async () => {
@@ -73,6 +66,17 @@ export async function topicAdmin(
       await Promise.all([admin.disconnect(), producer.disconnect()])
     },
   }
+}
+
+/** Deletes a topic; resolves when the broker has heard of it: until then it appends to it. */
+export async function deleteTopic(admin: Admin, topic: string): Promise<void> {
+  await admin.deleteTopics({ topics: [topic] })
+  const isGone = (): Promise<boolean> =>
+    admin.fetchTopicMetadata({ topics: [topic] }).then(
+      () => false,
+      () => true,
+    )
+  await eventually(isGone, 20_000, 'the deletion')
 }
 
 /** Creates topics; resolves when their partitions have leaders. kafkajs's own waiting fails where a broker has not heard of a topic yet. */

@@ -14,10 +14,10 @@ import { fresh } from '../subjects/adapter-subjects.ts'
 import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf, eventually } from '../tools/reader.ts'
 import { cutLog } from './cut-log.ts'
-import { adapterClient, type ownServer, partitionsOf, testClient } from './fixture.ts'
+import { adapterClient, deleteTopic, type ownServer, partitionsOf, testClient } from './fixture.ts'
 import { consoleConsumer } from './java-clients.ts'
 import { lossyProxy, type Moment } from './lossy-proxy.ts'
-import { events, expectOnce, idsOf, pump, refusalOf, route, SOURCE } from './sink-route.ts'
+import { events, expectOnce, idsOf, pump, type Route, refusalOf, route, SOURCE } from './sink-route.ts'
 
 describe('what is written', () => {
   test('is read by the console consumer, committed: key, headers and value as docs/wire.md says', async () => {
@@ -454,7 +454,7 @@ describe('a batch', () => {
     const { open, topics, checkpointTopic } = await route()
     const writer = await open()
     await writer.append(events(3), '3')
-    await topics.admin.deleteTopics({ topics: [checkpointTopic] })
+    await deleteTopic(topics.admin, checkpointTopic)
     const error = await errorOf(writer.append(events(1, { from: 4 }), '4'))
     expect(codeOf(error)).toBe('KAFKA_UNKNOWN_TOPIC_OR_PARTITION') // and not that it was not attempted
     await open() // makes it again
@@ -473,12 +473,23 @@ describe('what is skipped', () => {
     expect((await open(half)).resumeFrom).toBe('5')
   })
 
+  /** A writer appends, at least once, and ends before it has told so. */
+  async function crash({ topic, checkpointTopic }: Route, some: readonly Event[]): Promise<void> {
+    const proxy = await lossyProxy()
+    const sink = kafkaSink(proxy.client, { topic, checkpointTopic, delivery: 'at-least-once' })
+    const writer = await sink.open({ route: 'r', source: SOURCE })
+    onTestFinished(() => writer[Symbol.asyncDispose]())
+    proxy.loseAt({ request: 'Produce', nth: 2, at: 'reply' })
+    expect(codeOf(await errorOf(writer.append(some, String(some.at(-1)?.id))))).toBe('KAFKA_CONNECTION')
+  }
+
   test('is not looked for again once it has come, at least once', async () => {
-    const { open, topics, topic, ids } = await route()
+    const made = await route()
+    const { open, ids } = made
     const all = events(12)
     const options = { delivery: 'at-least-once', maxRefill: 3 } as const
     const saved = await pump(await open(undefined, options), all, 5)
-    await topics.producer.send({ topic, messages: messagesOf(all.slice(5, 8)) }) // and then it crashed
+    await crash(made, all.slice(5, 8))
     const again = await open(saved, options)
     await again.append(all.slice(5, 7), '7')
     await pump(await open(saved, options), all)
@@ -487,10 +498,11 @@ describe('what is skipped', () => {
   })
 
   test('is known to be there afterwards: if it is lost then, it is refilled', async () => {
-    const { open, topics, topic, checkpointTopic } = await route()
+    const made = await route()
+    const { open, checkpointTopic } = made
     const delivery = 'at-least-once'
     const saved = await pump(await open(undefined, { delivery }), events(8), 5)
-    await topics.producer.send({ topic, messages: messagesOf(events(3, { from: 6 })) })
+    await crash(made, events(3, { from: 6 }))
     await pump(await open(saved, { delivery }), events(8))
     expect((await checkpointsIn(checkpointTopic)).at(-1)).toMatchObject({ ends: { 0: '8' }, last: { 0: '8' } })
   })

@@ -9,7 +9,7 @@ import { fresh } from '../subjects/adapter-subjects.ts'
 import { committedEvents } from '../subjects/kafka.ts'
 import { onTestFinished } from '../tools/on-test-finished.ts'
 import { errorOf } from '../tools/reader.ts'
-import { adapterClient, ownServer, testClient } from './fixture.ts'
+import { adapterClient, deleteTopic, ownServer, testClient } from './fixture.ts'
 import { type KafkaNodes, kafkaNodes } from './kafka-nodes.ts'
 import { type LossyProxy, lossyProxy, type Moment } from './lossy-proxy.ts'
 import { setQuota } from './set-quota.ts'
@@ -154,7 +154,7 @@ describe('a topic', () => {
     const all = events(20)
     const writer = await made.open()
     const saved = await pump(writer, all, 10)
-    await made.topics.admin.deleteTopics({ topics: [made.topic] })
+    await deleteTopic(made.topics.admin, made.topic)
     expect(codeOf(await errorOf(writer.append(all.slice(10, 15), '15')))).toMatch(
       /^KAFKA_UNKNOWN_TOPIC_(ID|OR_PARTITION)$/,
     )

@@ -45,19 +45,50 @@ test('a few events soon after others go without a transaction: not many, not the
   expectOnce(await ids(), all.slice(0, 72))
 })
 
-test('a partition that the route has not been to gets its first event in a transaction', async () => {
+test('a partition that the writer has not been to gets its first event in a transaction', async () => {
   const { open, topic, ids } = await route({ partitions: 2 })
   const [mine, other] = [0, 1].map((wanted) =>
     ['e0', 'e1', 'e2', 'e3', 'e4', 'e5'].find((key) => partitionOfKey(Buffer.from(key), 2) === wanted),
   ) as [string, string]
   const all = events(7).map((event, i) => ({ ...event, foreignId: i === 4 || i === 6 ? other : mine }))
   await pump(await open(), all, 7, 1)
+  const more = events(5, { from: 8 }).map((event, i) => ({ ...event, foreignId: i === 3 ? other : mine }))
+  await pump(await open(), [...all, ...more], 12, 1)
   const offsets = (await partitionsOf(topic, undefined, 2)).map((partition) => partition.map(({ id }) => id))
   expect(offsets).toEqual([
-    ['1', '3', '5', '6', '7'],
-    ['1', '3'],
+    ['1', '3', '5', '6', '7', '9', '11', '13', '14'],
+    ['1', '3', '5'],
   ])
-  expectOnce(await ids(), all)
+  expectOnce(await ids(), [...all, ...more])
+})
+
+test('what another route from the same source appends beside it is not waited for, nor counted', async () => {
+  const { open, ids } = await route()
+  const all = events(80)
+  const left = await open(undefined, { maxRefill: 50 })
+  await pump(left, all, 5, 1)
+  await pump(await open(undefined, { name: 'another' }), events(60, { from: 1001 }), 60, 1)
+  const again = await open(undefined, { maxRefill: 50 })
+  expect([again.resumeFrom, again.repair]).toEqual(['5', undefined])
+  await pump(again, all, undefined, 5)
+  expect((await ids()).flat().filter((id) => Number(id) <= 80)).toEqual(idsOf(all))
+})
+
+test('what was appended and will never come, since an operator has moved the route, is not looked for ever wider', async () => {
+  const made = await route()
+  const { checkpointTopic, open, ids } = made
+  const all = events(200)
+  const proxy = await lossyProxy()
+  const writer = await warm(made, proxy, all)
+  proxy.loseAt({ request: 'Produce', nth: 1, at: 'reply' })
+  expect(codeOf(await errorOf(writer.append(all.slice(22, 24), '24')))).toBe('KAFKA_CONNECTION')
+  const moved = await open()
+  await moved.append([], '30')
+  for (const to of [100, 200]) await pump({ ...(await open()), resumeFrom: String(to === 100 ? 30 : 100) }, all, to, 5)
+  const newest = (await partitionsOf(checkpointTopic, undefined, 1)).flat().at(-1)
+  const { skip } = JSON.parse(Buffer.from(newest?.metadata as Uint8Array).toString())
+  expect(Number(skip.to[0]) - Number(skip.from[0])).toBe(2)
+  expect((await ids()).flat()).toEqual(idsOf([...all.slice(0, 24), ...all.slice(30)]))
 })
 
 test('an idle writer says that nothing more follows, and what others append is not read by the next one', async () => {
@@ -142,6 +173,29 @@ describe.concurrent('without a transaction', () => {
     expect(await made.ids()).toEqual([idsOf(all)])
   })
 })
+
+test.each([0, 5])(
+  'what is appended at least once behind %i events that were appended once is found',
+  async (before) => {
+    const { topic, checkpointTopic, open, ids } = await route()
+    const all = events(20)
+    if (before > 0) await pump(await open(), all, before)
+    /** A writer that comes to an end with the reply to one of its requests. */
+    const crash = async (nth: number): Promise<void> => {
+      const proxy = await lossyProxy()
+      const sink = kafkaSink(proxy.client, { topic, checkpointTopic, delivery: 'at-least-once' })
+      const writer = await sink.open({ route: 'r', source: SOURCE })
+      onTestFinished(() => writer[Symbol.asyncDispose]())
+      proxy.loseAt({ request: 'Produce', nth, at: 'reply' })
+      const error = await errorOf(writer.append(all.slice(before, before + 5), String(before + 5)))
+      expect(codeOf(error)).toBe('KAFKA_CONNECTION')
+    }
+    await crash(2)
+    await crash(1)
+    await pump(await open(), all)
+    expect(await ids()).toEqual([idsOf(all)])
+  },
+)
 
 test('what was appended at least once is found by a writer that appends once', async () => {
   const { topic, checkpointTopic, open, ids } = await route()

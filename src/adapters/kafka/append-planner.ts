@@ -9,7 +9,10 @@ export interface AppendPlan {
 export interface PlannedBatch {
   /** How many events. */
   readonly count: number
-  /** The newest checkpoint record tells of an event of the route in each of their partitions. */
+  /**
+   * This writer has appended to each of their partitions: the newest checkpoint record tells of it, and a partition that has lost its
+   * tail since refuses what follows, by its sequence number or since the connection to its leader has broken.
+   */
   readonly isKnown: boolean
   /** Nothing is to come soon. */
   readonly isLast: boolean

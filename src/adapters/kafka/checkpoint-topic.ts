@@ -45,15 +45,18 @@ export async function openCheckpoints(
     tail,
     history: async function* (where, { key, only }) {
       let followed = false
+      const producers = new Set<bigint>()
       for await (const { record, committed, ...batch } of recordsBackwards(name, tail, await tail.bounds())) {
         if (!record.key?.equals(key)) continue
+        producers.add(batch.producerId)
         if (!committed) {
           followed = true
           continue
         }
         if (record.value === null) return // a tombstone: what is before it is not meant to be there, compacted or not yet
-        const isLast = !followed && batch.leaderEpoch === leaderEpoch
-        yield { ...parseCheckpoint(where, record.value.toString(), only), isLast }
+        const isPresent = batch.leaderEpoch === leaderEpoch
+        const how = { isPresent, isLast: isPresent && !followed, producers: new Set(producers) }
+        yield { ...parseCheckpoint(where, record.value.toString(), only), ...how }
         followed = true
       }
     },

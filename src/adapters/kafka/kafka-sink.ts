@@ -10,7 +10,7 @@ import { createTopic, topicOnceThere } from './create-topic.ts'
 import { endLeftOpen } from './end-left-open.ts'
 import { checkKafkaClient, type KafkaClient } from './kafka-client.ts'
 import { connectKafka, type KafkaConnection } from './kafka-connection.ts'
-import { type Appended, openProducer } from './kafka-producer.ts'
+import { type Appended, openProducer, type PartitionRecords } from './kafka-producer.ts'
 import type { PartitionLog } from './partition-log.ts'
 import { eventsBetween, mayStandAt } from './read-tail.ts'
 import {
@@ -183,10 +183,10 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     })
   }
 
-  async function foundBetween({ from, to }: Between): Promise<FoundEvent[]> {
+  async function foundBetween({ from, to }: Between, producers?: ReadonlySet<bigint>): Promise<FoundEvent[]> {
     const found: FoundEvent[] = []
     for (const [place, tail] of tails) {
-      const range = { place, from: from.get(place) ?? 0n, to: to.get(place) ?? 0n, source }
+      const range = { place, from: from.get(place) ?? 0n, to: to.get(place) ?? 0n, source, producers }
       for (const event of await eventsBetween(log, tail, range)) found.push(event)
       if (found.length <= maxRefill) continue
       throw new ReflexError(
@@ -203,6 +203,7 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     { topics: states, topicId, bounds, history: checkpoints.history(where, { key, only: topics.only }), saved: mark },
     {
       ...{ source, partitions: options.partitions, maxRefill, eventsBetween: foundBetween },
+      producer: once ? producer.id : undefined,
       mayStandAt: ({ place, ...event }, to) =>
         mayStandAt(log, tails.get(place) as PartitionLog, { ...event, to, source }),
     },
@@ -212,6 +213,9 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
   let cursor = resumption.resumeFrom
   const ends = new Map(resumption.ends)
   const last = new Map(resumption.last)
+  const sentTo = new Set<Place>()
+  /** A record tells of what was found. */
+  let isTold = resumption.found.length === 0
   const skipped = skippedEvents(resumption.found, resumption.between)
   const mayGoAlone = once && MOST_ALONE <= maxRefill && (await producer.takesAlone([...leaders, leader]))
   const planner = appendPlanner(mayGoAlone ? 'needed' : once ? 'all' : 'none')
@@ -238,15 +242,17 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     const isIdle = events.length === 0 && next === cursor
     if (isIdle) {
       await checkTail()
-      if (!once || !planner.isOpenEnded()) return formatMark({ count, topicId })
+      if (!once || (!planner.isOpenEnded() && isTold)) return formatMark({ count, topicId })
     }
-    if (!once && !planner.isOpenEnded() && resumption.isOverstated) await sendCheckpoint({ cursor, openEnded: true })
+    // At least once a record comes first: else nothing would be looked for behind the newest one.
+    const first = once || planner.isOpenEnded() ? undefined : checkpointRecord({ cursor, openEnded: true })
     const batches = batchesOf(skipped.without(events))
     await limit.check(batches)
-    const isKnown = batches.every(({ place }) => last.has(place))
+    const isKnown = batches.every(({ place }) => sentTo.has(place))
     const plan = planner.next({ count: events.length, isKnown, isLast: isIdle })
     const { inTransaction, openEnded } = plan
     if (inTransaction || !once) connection.forgetIdle()
+    if (first !== undefined) await producer.send([first])
     if (inTransaction) await producer.begin([...batches, checkpointPartition])
     let unsent = batches
     try {
@@ -257,9 +263,10 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
         checkEnd(place, first)
         ends.set(place, end)
         last.set(place, lastId)
+        sentTo.add(place)
       }
       count += BigInt(events.length)
-      await sendCheckpoint({ cursor: next, openEnded })
+      await producer.send([checkpointRecord({ cursor: next, openEnded })])
     } catch (error) {
       // What has not been committed is given up, so that it holds nothing up; if that fails as well, the coordinator will.
       if (inTransaction && !(error instanceof FencedError))
@@ -268,13 +275,14 @@ async function openWriter(connection: KafkaConnection, options: WriterOptions): 
     }
     if (inTransaction) await producer.end('commit')
     planner.appended(plan)
+    isTold = true
     cursor = next
     return formatMark({ count, topicId })
   }
-  async function sendCheckpoint(of: Pick<RouteCheckpoint, 'cursor' | 'openEnded'>): Promise<void> {
+  function checkpointRecord(of: Pick<RouteCheckpoint, 'cursor' | 'openEnded'>): PartitionRecords {
     const checkpoint = { ...of, source, count, topics: states, ends, last, skip: skipped.left() }
     const value = Buffer.from(formatCheckpoint(checkpoint, topics.only))
-    await producer.send([{ ...checkpointPartition, records: [{ key, value, headers: [] }] }])
+    return { ...checkpointPartition, records: [{ key, value, headers: [] }] }
   }
 
   return {

@@ -46,6 +46,8 @@ export interface TailRecord {
   readonly leaderEpoch: number
   /** Whether it is not part of a transaction that is aborted, or still open. */
   readonly committed: boolean
+  /** By which producer. */
+  readonly producerId: bigint
 }
 
 /** The records of a partition from its end backwards. */
@@ -67,7 +69,7 @@ export async function* recordsBackwards(
         continue
       }
       const committed = !transactional || outcomes.get(producerId) === 'commit'
-      for (const record of [...batch.records()].reverse()) yield { record, leaderEpoch, committed }
+      for (const record of [...batch.records()].reverse()) yield { record, leaderEpoch, committed, producerId }
     }
     to = from
   }
@@ -91,29 +93,34 @@ export interface TailRange {
   readonly to: bigint
   /** The name of the source whose events are looked for. */
   readonly source: string
+  /** By which of Kafka's producer ids they were appended. Default: by any. */
+  readonly producers?: ReadonlySet<bigint> | undefined
 }
 
 /** The events of `source` between two positions. Those of transactions that are aborted, or still open, are not among them. */
 export async function eventsBetween(
   log: string,
   tail: TailLog,
-  { place, from, to, source }: TailRange,
+  { place, from, to, source, producers }: TailRange,
 ): Promise<FoundEvent[]> {
   const found: FoundEvent[] = []
-  const open = new Map<bigint, FoundEvent[]>()
+  const open = new Map<bigint, Omit<FoundEvent, 'end'>[]>()
   for await (const batch of batchesBetween(log, tail, { from, to })) {
     const { producerId, control } = batch
     if (control !== undefined) {
-      if (control === 'commit') found.push(...(open.get(producerId) ?? []))
+      const end = batch.lastOffset + 1n
+      if (control === 'commit') for (const event of open.get(producerId) ?? []) found.push({ ...event, end })
       open.delete(producerId)
       continue
     }
-    const here: FoundEvent[] = []
+    if (producers?.has(producerId) === false) continue
+    const here: Omit<FoundEvent, 'end'>[] = []
     for (const { offset, headers } of batch.records()) {
       const id = sourceIdIn(headers, source)
-      if (id !== undefined && BigInt(offset) >= from) here.push({ id, place, offset: BigInt(offset) })
+      if (id !== undefined && BigInt(offset) >= from && BigInt(offset) < to)
+        here.push({ id, place, offset: BigInt(offset) })
     }
-    if (!batch.transactional) found.push(...here)
+    if (!batch.transactional) for (const event of here) found.push({ ...event, end: event.offset + 1n })
     else open.set(producerId, [...(open.get(producerId) ?? []), ...here])
   }
   return found

@@ -58,11 +58,15 @@ export interface RouteCheckpoint {
 
 /** A checkpoint record that was read. */
 export interface StoredCheckpoint extends RouteCheckpoint {
+  /** It was written under the present leader of its partition: no record that followed it can be lost. */
+  readonly isPresent: boolean
   /**
-   * Whether events of no other transaction can have followed it: it was written under the present leader of its partition, so that no
-   * record that followed it can be lost, and there is none, not even one without an end: its events may have got theirs.
+   * Whether events of no other transaction can have followed it: it is present, and no record follows it, not even one without an end:
+   * its events may have got theirs.
    */
   readonly isLast: boolean
+  /** By whom it was written, and what follows it, with an end or without: Kafka's producer ids. */
+  readonly producers: ReadonlySet<bigint>
 }
 
 /** What a checkpoint record says of one topic. */

@@ -40,8 +40,6 @@ export interface Resumption {
   readonly found: readonly FoundEvent[]
   /** Between which positions they stand. */
   readonly between: Between | undefined
-  /** The newest record says of a place where the route has not been that more stands there than does: nothing would be looked for below it. */
-  readonly isOverstated: boolean
   readonly repair: string | undefined
 }
 
@@ -53,10 +51,15 @@ export interface ResumeOptions {
   readonly partitions: number | undefined
   /** At most so many lost events are refilled, and so many ids are skipped. */
   readonly maxRefill: number
-  /** The source's events between two positions of each place, in the order of each; throws if there are more than `maxRefill`. */
-  eventsBetween(between: Between): Promise<readonly FoundEvent[]>
+  /** The producer id under which each writer of the route appends; undefined if each has another one. */
+  readonly producer: bigint | undefined
+  /**
+   * The source's events between two positions of each place, in the order of each; throws if there are more than `maxRefill`. Of some
+   * producers only: another route may forward other events of the source to the same topic, which this one does not wait for.
+   */
+  eventsBetween(between: Between, producers?: ReadonlySet<bigint>): Promise<readonly FoundEvent[]>
   /** Whether the source's event `id` may stand at an offset between the bounds of its partition, which ends at `to`. */
-  mayStandAt(event: FoundEvent, to: bigint): Promise<boolean>
+  mayStandAt(event: Omit<FoundEvent, 'end'>, to: bigint): Promise<boolean>
 }
 
 /**
@@ -82,28 +85,26 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
   }
   const known = newest === undefined || (saved !== undefined && saved.count > newest.count) ? saved : newest
   if (known === undefined)
-    return {
-      ...{ resumeFrom: '', count: 0n, ...endsWith([]), found: [], between: undefined },
-      ...{ isOverstated: false, repair: undefined },
-    }
+    return { resumeFrom: '', count: 0n, ...endsWith([]), found: [], between: undefined, repair: undefined }
 
   if (intact !== undefined) {
     const { cursor, count, skip, openEnded } = intact
     const ends = new Map(Array.from(intact.ends).filter(isTold, intact))
     const whole = intact === newest && known.count === count
     const trusted = whole && !openEnded && intact.isLast
-    const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs })
+    const by = whole ? writersOf(intact) : undefined
+    const behind = trusted ? [] : await eventsBetween({ from: earlier(ends, undefined), to: highs }, by)
+    const again = skip === undefined ? [] : await eventsBetween(within(skip))
     const between = behind.length > 0 ? { from: earlier(ends, skip?.from), to: highs } : skip && within(skip)
-    const found = skip === undefined || between === undefined ? behind : await eventsBetween(between)
-    const isOverstated = ends.size < intact.ends.size
-    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between, isOverstated }
+    const found = [...again, ...behind]
+    const here = { resumeFrom: cursor, count, ...endsWith(behind, intact), found, between }
     if (!whole) return refill(known.count - count, `what followed event ${count} of the route is not all there`, here)
     const repair = `its newest checkpoint records are lost: ${behind.length} events that they told of are there, and are not appended again`
     return { ...here, repair: !openEnded && behind.length > 0 ? repair : undefined }
   }
   const between = { from: lows, to: highs }
   const found = await eventsBetween(between)
-  const there = { count: 0n, ...endsWith(found), found, between, isOverstated: false }
+  const there = { count: 0n, ...endsWith(found), found, between }
   const isTrimmed = [...lows.values()].some((low) => low > 0n)
   if (newest === undefined && saved?.topicId === topicId && isTrimmed) {
     return {
@@ -120,6 +121,13 @@ export async function resume(where: string, tail: RouteTail, options: ResumeOpti
       newest === undefined ? saved?.topicId !== topicId : topicsOf(newest).some((topic) => !isSame(topic, newest))
     if (isAnew) return 'the topic was deleted or made anew'
     return newest === undefined ? 'its checkpoint record is gone' : 'its partitions have lost their tails'
+  }
+  /** By whom events of the route can be behind its newest record; undefined if that is not known. */
+  function writersOf({ isPresent, producers }: StoredCheckpoint): ReadonlySet<bigint> | undefined {
+    const { producer } = options
+    const all = producer === undefined ? producers : new Set([...producers, producer])
+    // Who appends at least once, under an id of its own, writes a record first; but it may be lost.
+    return isPresent || (producer !== undefined && all.size === 1) ? all : undefined
   }
   /** The topics that the route has written to and still has. */
   function topicsOf({ last }: RouteCheckpoint): string[] {
