@@ -218,6 +218,8 @@ export async function bridge(spec: BridgeSpec, options: BridgeOptions = {}): Pro
         first ??= earliest.id
         atEarliest = false
       }
+      // What only moves on may have passed the hole: the next attempt would not find it any more.
+      if (atEarliest && first !== undefined) continue
       const next = savedCursor(batch.cursor, stream.incarnation)
       if (events.length > 0 || next !== cursor) await forward(events, next)
     }

@@ -53,12 +53,15 @@ export async function moveCheckpoint(
   const saved = found === undefined || found.mark === '' ? undefined : found
   if (to === '' || (saved === undefined && rewinds(from))) throw rewind(name, sink, { from, to })
   await using writer = await sink.open({ route: name, source: source.name, saved, signal })
-  const isLost = saved !== undefined && writer.resumeFrom !== saved.cursor
+  // A route that has come to an event, and stands at the start, was set back when its destination had lost everything.
+  const isSetBack = saved?.first !== undefined && saved.cursor === ''
+  const isLost = saved !== undefined && (isSetBack || writer.resumeFrom !== saved.cursor)
   const stands = isLost ? writer.resumeFrom || saved.start : from
   if (isLost && (await canRefill(source, { after: stands, first: saved.first, signal }))) {
+    const how = `goes on after ${writer.resumeFrom || 'the start'}${isSetBack ? '' : `, not ${saved.cursor}`}`
     throw new ReflexError(
       'TAIL_LOST',
-      `the route ${name} is not moved: ${writer.repair ?? `${sink.name} goes on after ${writer.resumeFrom}, not ${saved.cursor}`}. Run it until it has caught up, then move it.`,
+      `the route ${name} is not moved: ${writer.repair ?? `${sink.name} ${how}`}. Run it until it has caught up, then move it.`,
       { retriable: false },
     )
   }
@@ -89,7 +92,7 @@ async function canRefill(
     await using stream = await openStream(source.stream, after, { signal, toHead: true })
     if (after !== '') return true
     for await (const { events } of stream) if (events[0]) return !hasHole(source, { first, earliest: events[0].id })
-    return true
+    return first === undefined // it had an event once
   } catch (error) {
     if (codeOf(error) !== 'CURSOR_TRIMMED') throw error
     return false

@@ -28,7 +28,7 @@ interface CheckCommandOptions {
 const HELP = `
 May be run while the routes are at work. The last line counts the routes that can be run, and those that cannot.
 
-Exit codes: 0 all can be run, 1 one cannot, 2 wrong input.
+Exit codes: 0 all can be run, 1 one cannot, 2 wrong input, 130 stopped.
 
 Examples:
   $ reflex-bridge check bridge.yaml

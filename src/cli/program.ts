@@ -3,7 +3,10 @@ import { Command, CommanderError } from 'commander'
 import { describeError } from '../service/describe-error.ts'
 import { exitCodeOf } from './exit-code.ts'
 
-/** Runs the command line with these arguments, and ends the process with its exit code: 0, 1 for a failure, 2 for wrong input. */
+/**
+ * Runs the command line with these arguments, and ends the process with its exit code: 0, 1 for a failure, 2 for wrong input, 130 if it
+ * was stopped.
+ */
 export async function runProgram(args: readonly string[]): Promise<void> {
   quietWarnings()
   // A reader that goes away is no failure; a command that has more to do about it listens as well.

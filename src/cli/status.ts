@@ -28,7 +28,7 @@ interface StatusCommandOptions {
 const HELP = `
 Each part of a route is asked for at most 5 s; what cannot be asked is said, and the rest all the same.
 
-Exit codes: 0 every part has answered, 1 one has not, 2 wrong input.
+Exit codes: 0 every part has answered, 1 one has not, 2 wrong input, 130 stopped before that was known.
 
 Examples:
   $ reflex-bridge status bridge.yaml

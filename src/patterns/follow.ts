@@ -125,7 +125,7 @@ export function follow<T>(
     }
     waiting.add(settle)
     settle()
-    const answer = question(ending)
+    const answer = (async () => question(ending))() // a source may throw at once
     const done = (): void => {
       waiting.delete(settle)
       answered.abort('answered') // a reason without a stack: nobody sees it

@@ -44,7 +44,7 @@ const OF_ONE: ReadonlySet<unknown> = new Set(['EVENT_HELD_BACK', 'EVENT_UNENCODA
 export interface RouteLettersOptions {
   /** None of them will be closed. */
   readonly readOnly: boolean
-  /** Where the table or its file is still to be created, there is no letter. Default: false, that is an error. */
+  /** Where their table or its file is still to be created, there is no letter. Default: false, that is an error. */
   readonly createTables?: boolean | undefined
 }
 
@@ -59,13 +59,18 @@ export async function routeLetters(
     if (createTables && isMissing(error)) return []
     throw error
   }
+  // The letters may be elsewhere, and be there: then they are shown.
+  const unlessMissing = (error: unknown): undefined => void noneIfMissing(error)
   const opened = disposeStack()
   const use = async <T>(opening: Promise<Opened<T>>): Promise<T> => opened.use(await opening).part
   try {
-    const { part: letters, rewriter } = opened.use(await deadLetters.open({ createTables: false, readOnly }))
-    const { compare } = await use(source.open({ createTables: false, readOnly: true }))
-    const store = await use(checkpoints.open({ createTables: false, readOnly: true }))
-    const passed = async (): Promise<string> => parseCheckpoint(name, await store.get(name))?.cursor ?? ''
+    const found = await deadLetters.open({ createTables: false, readOnly }).catch(noneIfMissing)
+    if (Array.isArray(found)) return noLetters
+    const { part: letters, rewriter } = opened.use(found)
+    const log = await use(source.open({ createTables: false, readOnly: true })).catch(unlessMissing)
+    const store = await use(checkpoints.open({ createTables: false, readOnly: true })).catch(unlessMissing)
+    const passed = async (): Promise<string> =>
+      store === undefined ? '' : (parseCheckpoint(name, await store.get(name))?.cursor ?? '')
     const breathe = breather()
     async function* list(status: 'open' | 'resolved', signal: AbortSignal): AsyncGenerator<RouteLetter> {
       for (let after: string | undefined; ; ) {
@@ -81,7 +86,7 @@ export async function routeLetters(
       close: async ({ id, eventId }) => {
         // Until then the bridge would meet the event again, and make of it what it makes of any other.
         const cursor = await passed()
-        if (cursor === '' || (compare?.(eventId, cursor) ?? 1) > 0) {
+        if (cursor === '' || (log?.compare?.(eventId, cursor) ?? 1) > 0) {
           throw new ReflexError(
             'LETTER_IN_USE',
             `route ${name}: the letter of event ${eventId} is not closed, since the checkpoint of the route, ${JSON.stringify(cursor)}, has not passed it yet: run the route, then try again`,
@@ -124,8 +129,7 @@ export async function routeLetters(
     }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
-    noneIfMissing(error)
-    return noLetters
+    throw error
   }
 }
 

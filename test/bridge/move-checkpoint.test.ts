@@ -5,9 +5,12 @@ import { parseCheckpoint } from '../../src/bridge/checkpoint.ts'
 import { moveCheckpoint } from '../../src/bridge/move-checkpoint.ts'
 import { readLog } from '../../src/bridge/route-log.ts'
 import { sourceUntil } from '../../src/bridge/source-until.ts'
+import { decorateSource } from '../../src/core/decorate.ts'
 import { codeOf } from '../../src/core/errors.ts'
+import type { Batch } from '../../src/core/event.ts'
 import { memoryCursors } from '../../src/core/memory-cursors.ts'
 import { memoryLog } from '../../src/core/memory-log.ts'
+import { eventStream, openStream, type Source } from '../../src/core/stream.ts'
 import { wireNames } from '../../src/core/wire.ts'
 import { simulatedDestination } from '../../src/testing/simulation/simulated-destination.ts'
 import { numbered } from '../tools/numbered.ts'
@@ -25,6 +28,19 @@ function route(keeps: 'position' | 'events', batchSize = 3) {
     ids: () => destination.events.map(({ headers }) => Number(headers[wireNames.sourceId])),
     saved: async () => parseCheckpoint('orders', await checkpoints.get('orders')),
   }
+}
+
+/** Without the events up to an id, but with the batches that they were in, as where there are only no-ops. */
+function without(source: Source, upToId: number): Source {
+  return decorateSource(source, async (after, options) => {
+    const stream = await openStream(source.stream, after, options)
+    async function* batches(): AsyncGenerator<Batch> {
+      for await (const { events, cursor } of stream)
+        yield { events: events.filter(({ id }) => Number(id) > upToId), cursor }
+    }
+    const { signal } = options
+    return eventStream(batches(), () => stream[Symbol.asyncDispose](), { signal, incarnation: stream.incarnation })
+  })
 }
 
 const codeFrom = async (work: Promise<unknown>): Promise<string | undefined> => codeOf(await errorOf(work))
@@ -130,6 +146,24 @@ describe.each(['position', 'events'] as const)('moveCheckpoint, where the destin
     await moveCheckpoint(spec(), '4')
     await bridge(spec(), { toHead: true })
     expect(ids()).toEqual(upTo(4, 12))
+  })
+
+  it('is the way on, too, where what is left begins with a part without events, or has none', async () => {
+    const { log, destination, spec, ids, saved } = route(keeps)
+    log.append(...numbered(6))
+    await bridge(spec(), { toHead: true })
+    destination.wipe()
+    const left = (upToId: number): ReturnType<typeof spec> => ({ ...spec(), source: without(log.source, upToId) })
+    await bridge(left(6), { toHead: true })
+    expect(await saved()).toMatchObject({ cursor: '', first: '1' })
+    log.append(...numbered(6))
+    expect(await codeFrom(moveCheckpoint(spec(), '6'))).toBe('TAIL_LOST')
+    for (let again = 0; again < 2; again++)
+      expect(await codeFrom(bridge(left(6), { toHead: true }))).toBe('REFILL_INCOMPLETE')
+    expect(ids()).toEqual([])
+    expect(await moveCheckpoint(left(12), '6')).toMatchObject({ lostAfter: '' })
+    await bridge(left(6), { toHead: true })
+    expect(ids()).toEqual(upTo(6, 12))
   })
 
   it('is not needed where a route began later than its source', async () => {

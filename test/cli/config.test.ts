@@ -261,6 +261,7 @@ createTable: true
       ].join('\n'),
       /expected few aliases \(\*name\), found too many/,
     ],
+    ['an alias of nothing', 'routes: *orders', /expected an anchor &orders before the alias \*orders, found none/],
     ['a key of YAML twice', 'routes: {}\nroutes: {}', /unique.*\(line 2\)$/],
   ])('refuses %s', (_, text, expected) => {
     const found = problems(text)

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { openSqlite, sqliteCursors, sqliteDeadLetters, sqliteEvents } from '../../src/adapters/sqlite/index.ts'
@@ -60,6 +62,23 @@ it.each([
   expect(code).toBe(130)
   expect(jsonLines(stdout).length).toBeLessThan(COUNT)
 })
+
+it.each(['check', 'status'])(
+  'ends %s with Ctrl-C while a server does not answer, and calls nothing wrong',
+  async (command) => {
+    const cwd = shop()
+    const silent = createServer((socket) => void socket.on('error', () => {})).listen(0, '127.0.0.1')
+    onTestFinished(() => void silent.close())
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const ends = `source: { url: sqlite:shop.db }, sink: { url: 'redis://127.0.0.1:${port}?key=orders' }`
+    writeFileSync(join(cwd, 'bridge.yaml'), `createTables: true\nroutes: { orders: { ${ends} } }\n`)
+    const running = start([command, 'bridge.yaml'], { cwd })
+    await once(silent, 'connection')
+    running.child.kill('SIGINT')
+    expect(await running.ended).toMatchObject({ code: 130, stdout: '', stderr: 'reflex-bridge: stopped\n' })
+  },
+)
 
 it.each([
   ['tail', (url: string) => tailSource(url, { toHead: true })],

@@ -1,7 +1,9 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { jsonLines, run } from './command.ts'
+import { openSqlite, sqliteDeadLetters } from '../../src/adapters/sqlite/index.ts'
+import type { Event } from '../../src/core/event.ts'
+import { events, jsonLines, run } from './command.ts'
 import { sqliteShop } from './sqlite-shop.ts'
 
 /** As `sqliteShop`, with dead letters; nothing has run. */
@@ -50,6 +52,19 @@ describe('what only looks, before anything has run', () => {
     expect(code).toBeGreaterThan(0)
     expect(stdout + stderr).toContain('create it with reflex-bridge run CONFIG --create-tables')
     expect(stdout + stderr).not.toContain('createTable()')
+  })
+
+  it('shows letters that are there where their source is not', async () => {
+    const cwd = shop(true)
+    using database = openSqlite(join(cwd, 'late.db'))
+    const letters = sqliteDeadLetters(database)
+    letters.createTable()
+    await letters.record('other', new Error('no such customer'), { ...events(1)[0], id: '1' } as Event)
+    for (const end of ['', '-wal', '-shm']) rmSync(join(cwd, `shop.db${end}`), { force: true })
+    const list = ['dlq', 'list', 'bridge.yaml', 'other']
+    expect((await run(list, { cwd })).stdout).toMatch(/^other: event 1 of .*: no such customer\n$/)
+    const { code, stderr } = await run(['dlq', 'drop', 'bridge.yaml', 'other', '1'], { cwd })
+    expect([code, stderr]).toEqual([1, expect.stringContaining('has not passed it yet')])
   })
 
   it('takes a destination that has gone for what it is', async () => {

@@ -23,7 +23,10 @@ const WATCH_EVERY_MS = 2000
 /** To the upper left corner; what is below the text is erased after it. */
 const HOME = '\x1b[H\x1b[2J'
 
-/** Prints where the routes of a configuration stand. Resolves with the exit code: 1 if something could not be asked. */
+/**
+ * Prints where the routes of a configuration stand. Resolves with the exit code: 1 if something could not be asked. Throws `STOPPED` where
+ * it is stopped before anything is printed.
+ */
 export async function statusConfig(path: string, options: StatusConfigOptions): Promise<0 | 1> {
   const { watch, json, debug } = options
   const config = await loadConfig(path, process.env)
@@ -32,7 +35,7 @@ export async function statusConfig(path: string, options: StatusConfigOptions): 
   const { signal } = stopping
   process.stdout.on('error', stopping.stop) // who read it has gone
   const clears = watch && !json && process.stdout.isTTY && process.env['TERM'] !== 'dumb'
-  let failed = false
+  let failed: boolean | undefined
   try {
     for (;;) {
       const statuses = await Promise.all(
@@ -52,7 +55,7 @@ export async function statusConfig(path: string, options: StatusConfigOptions): 
       await sleep(WATCH_EVERY_MS, undefined, { signal })
     }
   } catch (error) {
-    if (!signal.aborted) throw error
+    if (!signal.aborted || failed === undefined) throw error
   }
   return failed ? 1 : 0
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { DeadLetters } from '../../bridge/dead-letters.ts'
 import type { Transform } from '../../bridge/transform.ts'
 import type { CursorStore } from '../../core/cursor.ts'
+import { messageOf } from '../../core/errors.ts'
 import type { Sink } from '../../core/sink.ts'
 import type { Source } from '../../core/stream.ts'
 import { type AdminConfig, parseAdmin } from '../admin/parse-admin.ts'
@@ -117,12 +118,17 @@ export function parseConfig(text: string, { title, folder, environment }: ParseC
   return value
 }
 
-/** A few lines of aliases of aliases may stand for more than any memory holds: that is refused. */
+/** A few lines of aliases of aliases may stand for more than any memory holds: that is refused, and so is one of what is not there. */
 function plainOf(document: Document, title: string): unknown {
   try {
     return document.toJS()
-  } catch {
-    throw new ConfigError(title, [{ path: [], message: 'expected few aliases (*name), found too many of them' }])
+  } catch (error) {
+    const [, name] = /^Unresolved alias .*: (.*)$/.exec(messageOf(error)) ?? []
+    const message =
+      name === undefined
+        ? 'expected few aliases (*name), found too many of them'
+        : `expected an anchor &${name} before the alias *${name}, found none`
+    throw new ConfigError(title, [{ path: [], message }])
   }
 }
 
