@@ -1,3 +1,4 @@
+import { breather } from '../core/breather.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Batch, Event } from '../core/event.ts'
 import type { EventStream } from '../core/stream.ts'
@@ -21,8 +22,6 @@ export interface ReadAheadOptions {
 
 /** Nobody sees it; an abort without a reason would make an error, with a stack, each time. */
 const DISPOSED = 'disposed'
-/** What grows for longer lets timers and I/O in (rule 6 says within 10 ms). */
-const YIELD_EVERY_MS = 8
 /** A batch with more payload does not grow. */
 const MOST_BYTES = 256 * 1024
 
@@ -41,7 +40,7 @@ export function readAhead(stream: EventStream, { clock, whileIdle, everyMs }: Re
 
   async function read(): Promise<void> {
     isReading = true
-    let yieldedAt = clock.now()
+    const breathe = breather(clock)
     for (let grows = true; grows && end === undefined; wake()) {
       const reading = (async () => await iterator.next())() // also what it throws at once is an error of the stream
       const result = await reading.catch(() => undefined) // an error is seen when `end` is awaited
@@ -60,11 +59,7 @@ export function readAhead(stream: EventStream, { clock, whileIdle, everyMs }: Re
         bytes += bytesOf(events)
         largest = Math.max(largest, events.length)
         grows = events.length > 0 && batch.events.length < largest && bytes < MOST_BYTES
-        const elapsedMs = clock.now() - yieldedAt
-        if (grows && (elapsedMs >= YIELD_EVERY_MS || elapsedMs < 0)) {
-          await clock.yield() // a source that has all of it at hand does not let others in
-          yieldedAt = clock.now()
-        }
+        if (grows) await breathe() // a source that has all of it at hand does not let others in
       }
     }
     isReading = false

@@ -35,12 +35,9 @@ export function forEachField(event: Event, source: string, each: (name: string, 
   each(wireNames.foreignId, wellFormed(event, wireNames.foreignId, foreignId))
   each(wireNames.timestamp, formatTimestamp(event.timestamp))
   if (event.metadata === null) each(wireNames.null, '1')
-  for (const name in headers) {
-    if (reserved.has(name) || !Object.hasOwn(headers, name)) continue
-    const value = headers[name] as string | readonly string[]
-    if (typeof value === 'string') each(name, wellFormed(event, name, value))
-    else for (const one of value) each(name, wellFormed(event, name, one))
-  }
+  forEachHeader(headers, (name, value) => {
+    if (!reserved.has(name)) each(name, wellFormed(event, name, value))
+  })
 }
 
 /** The value, if both are. */
@@ -165,9 +162,19 @@ export function decodeHeaderText(text: string): string {
   return text.includes('%') ? decodeURIComponent(text) : text
 }
 
+/** Hands all headers to `each`, once for each value. */
+function forEachHeader(headers: Headers, each: (name: string, value: string) => void): void {
+  for (const name in headers) {
+    if (!Object.hasOwn(headers, name)) continue
+    const value = headers[name] as string | readonly string[]
+    if (typeof value === 'string') each(name, value)
+    else for (const one of value) each(name, one)
+  }
+}
+
 /** All headers as pairs, one for each value. */
 export function headerPairs(headers: Headers): WireField[] {
-  return Object.entries(headers).flatMap(([name, value]) =>
-    typeof value === 'string' ? [[name, value] as const] : value.map((each) => [name, each] as const),
-  )
+  const pairs: WireField[] = []
+  forEachHeader(headers, (name, value) => pairs.push([name, value]))
+  return pairs
 }

@@ -102,7 +102,7 @@ export function follow<T>(
 
   /**
    * Asks the source something. A wait that was begun before rejects with the failure of the run at once; else, when the run is over, the
-   * source has as long to answer as any has: it may just not have come to it.
+   * source has as long to answer as any has, since a slow one answers yet.
    */
   async function ask<Answer>(
     question: (signal: AbortSignal) => Promise<Answer>,

@@ -259,7 +259,7 @@ describe('follow', () => {
     }
 
     test.each(['head', 'oldest'] as const)(
-      'is waited for as long as any source may take to answer once the run is over, and then left alone: %s',
+      'is waited for as long as any source may take to answer once the run is over, and no longer: %s',
       async (asked) => {
         for (const begins of ['before the end', 'after it'] as const) {
           for (const ends of ['well', 'badly'] as const) {

@@ -37,6 +37,10 @@ export function writer(): Writer {
     }
     return start
   }
+  const put = (size: number, write: (at: number) => unknown): Writer => {
+    write(take(size)) // which may have made another buffer
+    return self
+  }
   const uvarint = (value: number): Writer => {
     const more = value >= 0x80
     const at = take(1)
@@ -44,41 +48,17 @@ export function writer(): Writer {
     return more ? uvarint(value >>> 7) : self
   }
   const self: Writer = {
-    int8: (value) => {
-      const at = take(1)
-      buffer.writeInt8(value, at)
-      return self
-    },
-    int16: (value) => {
-      const at = take(2)
-      buffer.writeInt16BE(value, at)
-      return self
-    },
-    int32: (value) => {
-      const at = take(4)
-      buffer.writeInt32BE(value, at)
-      return self
-    },
-    int64: (value) => {
-      const at = take(8)
-      buffer.writeBigInt64BE(value, at)
-      return self
-    },
-    uuid: (id) => {
-      const at = take(16)
-      id.copy(buffer, at)
-      return self
-    },
+    int8: (value) => put(1, (at) => buffer.writeInt8(value, at)),
+    int16: (value) => put(2, (at) => buffer.writeInt16BE(value, at)),
+    int32: (value) => put(4, (at) => buffer.writeInt32BE(value, at)),
+    int64: (value) => put(8, (at) => buffer.writeBigInt64BE(value, at)),
+    uuid: (id) => put(16, (at) => id.copy(buffer, at)),
     string: (text) => {
       if (text === null) return self.int16(-1)
       const bytes = Buffer.from(text)
       return self.int16(bytes.length).bytes(bytes)
     },
-    bytes: (bytes) => {
-      const at = take(bytes.length)
-      buffer.set(bytes, at)
-      return self
-    },
+    bytes: (bytes) => put(bytes.length, (at) => buffer.set(bytes, at)),
     bytesInPlace: (most, write) => {
       const at = take(4 + most)
       end = write(buffer, at + 4)
